@@ -1,0 +1,53 @@
+"""The map of the server: how a request flows, and what each file is for.
+
+HTTP request -> request model -> messages to prompt -> context budget -> scheduler -> llama batch -> sampler
+-> token stream -> reply or server-sent events. The first four happen in the launcher, the next four in the engine
+process; :mod:`server.engine.client` stands between them.
+
+controller.py          the one door for the window, the headless launcher and the routes: start, stop, look, ask
+events.py              the dataclasses that cross threads and processes
+settings.py            the one table of settings: name, default, limits, help
+command_line.py        KoboldCpp's flags -> settings
+kcpps.py               KoboldCpp's configuration files -> settings
+errors.py              the one error family: status, code, sentence, hint
+
+api/                   routes and shapes, no logic
+  http_server.py       waitress in a thread, every piece of a stream sent at once
+  app.py               the Flask app: dialects, guard, dressing of errors
+  guard.py             who may talk to the server: Host, Origin, address, key
+  caller.py            who is calling: body, client name, connection
+  sse.py               server-sent events: frames, and the loop from generation to frames
+  health.py            /health
+  kobold.py            the KoboldAI and KoboldCpp dialect
+  openai.py            the OpenAI dialect
+
+request/               what is asked for
+  text_request.py      what a generation request is, whichever dialect it came in
+  fields.py            reading a body field by field, tolerant of null and odd types
+  samplers.py          sampler settings under all their names
+  kobold.py            KoboldAI's JSON -> text request
+  openai.py            OpenAI's JSON -> text request
+  budget.py            what of a prompt is left out when it does not fit the context
+  prepare.py           text request -> the engine's command
+  ledger.py            who asked for what: genkeys, abort, totals
+
+prompt/                messages -> prompt
+  chat.py              the model's own template, presets, fallbacks
+  jinja.py             chat templates in a sandbox
+
+engine/                the engine process and the launcher's side of it
+  client.py            starts the process, sends commands, hands out events (runs in the launcher)
+  worker.py            the process's main: pipes, reader thread, loop
+  engine.py            the step: schedule -> decode -> sample -> emit
+  scheduler.py         who runs next, and how much of whom
+  sequence.py          one generation: its tokens and its clock
+  batch.py             one llama.cpp batch being filled
+  sampling.py          sampler settings -> llama.cpp's chain
+  token_stream.py      token bytes -> text: whole characters, no stop strings
+  stats.py             tokens per second
+  llama_model.py       llama.cpp itself; the only import of llama_cpp
+  self_test.py         does the freshly built library work here?
+
+model/
+  gguf.py              the bounded reader of a GGUF file's header
+"""

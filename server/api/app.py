@@ -1,0 +1,75 @@
+"""The Flask app: wires the dialects, the guard and the dressing of errors. Built by the controller."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, jsonify, request
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.exceptions import HTTPException
+
+from server.api import guard, health, kobold, openai
+from server.errors import BadRequest, NotFound, TavernkeepError
+
+if TYPE_CHECKING:
+    from server.controller import Controller
+
+log = logging.getLogger("tavernkeep.http")
+
+MAX_BODY = 32 * 1024 * 1024
+
+
+class _Json(DefaultJSONProvider):
+    """KoboldCpp's layout, on which clients compare strings: one line, ``", "`` and ``": "`` as separators."""
+
+    sort_keys = False
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        text = self.dumps(self._prepare_response_obj(args, kwargs))
+        return Response(text, mimetype=self.mimetype)
+
+
+def create_app(controller: Controller) -> Flask:
+    """A WSGI app that serves what ``controller`` holds."""
+    app = Flask("tavernkeep", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.json = _Json(app)
+    guard.install(app, lambda: controller.settings)
+    for dialect in (health, kobold, openai):
+        app.register_blueprint(dialect.blueprint(controller))
+    app.register_error_handler(Exception, _dress)
+    return app
+
+
+def error_body(error: TavernkeepError) -> dict[str, Any]:
+    """Both shapes of an error in one body: OpenAI's ``error`` and KoboldAI's ``detail``."""
+    param = error.param if isinstance(error, BadRequest) else None
+    return {
+        "error": {"message": str(error), "type": error.code, "param": param, "code": error.code},
+        "detail": {"msg": str(error), "type": error.code},
+    }
+
+
+def _dress(error: Exception) -> tuple[Response, int]:
+    if isinstance(error, HTTPException):
+        known = _from_http(error)
+    elif isinstance(error, TavernkeepError):
+        known = error
+    else:
+        log.exception("%s %s failed.", request.method, request.path)
+        known = TavernkeepError("The server made a mistake while answering; the log has the details.")
+    status = error.code if isinstance(error, HTTPException) and error.code else known.status
+    return jsonify(error_body(known)), status
+
+
+def _from_http(error: HTTPException) -> TavernkeepError:
+    if error.code == 404:
+        return NotFound(f"There is nothing at {request.path}.", "Check the address; the README lists what is served.")
+    if error.code == 405:
+        return BadRequest(f"{request.path} does not answer {request.method}.")
+    if error.code == 413:
+        return BadRequest(f"The request is larger than {MAX_BODY // 1024 // 1024} MB.")
+    return BadRequest(error.description or error.name)

@@ -1,0 +1,165 @@
+"""The HTTP server: waitress in a thread of the launcher, every piece of a stream sent at once.
+
+Started and stopped by the controller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+from waitress.task import WSGITask
+
+from server.errors import PortInUse, TavernkeepError
+
+SPARE_THREADS = 16
+MAX_BODY = 33 * 1024 * 1024
+MAX_HEADERS = 64 * 1024
+CONNECTIONS = 512
+LOOP_SECONDS = 1.0
+DRAIN_SECONDS = 2.0
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _Task(WSGITask):
+    def build_response_header(self) -> bytes:
+        """A client that asked for ``Connection: close`` gets a stream without chunk sizes, ended by the close: CHIM
+        reads its socket line by line."""
+        header: bytes = super().build_response_header()
+        request: Any = self.request
+        if self.chunked_response and request.headers.get("CONNECTION", "").lower() == "close":
+            self.chunked_response = False
+            header = header.replace(b"Transfer-Encoding: chunked\r\n", b"")
+        return header
+
+
+class _Channel(HTTPChannel):
+    task_class = _Task
+
+
+class HttpServer:
+    """Serves ``app`` from construction until :meth:`close`.
+
+    ``streams`` is how many replies may be open at once: each holds a thread, and others must stay free for status
+    requests. ``port`` 0 takes a free one; read it back from :attr:`port`. Raises :class:`PortInUse`.
+    """
+
+    def __init__(self, app: WsgiApp, host: str, port: int, streams: int) -> None:
+        sockets = _listen(host, port)
+        self.port: int = sockets[0].getsockname()[1]
+        self._map: dict[int, Any] = {}
+        self._server = create_server(
+            _headers_first(app),
+            map=self._map,
+            sockets=sockets,
+            threads=streams + SPARE_THREADS,
+            channel_request_lookahead=1,
+            connection_limit=CONNECTIONS,
+            max_request_body_size=MAX_BODY,
+            max_request_header_size=MAX_HEADERS,
+            outbuf_high_watermark=1024 * 1024,
+            asyncore_use_poll=True,
+            ident=None,
+        )
+        self._listeners = [entry for entry in self._map.values() if hasattr(entry, "channel_class")]
+        for listener in self._listeners:
+            listener.channel_class = _Channel
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close the port and every connection; returns when that is done."""
+        self._stopping.set()
+        self._listeners[0].trigger.pull_trigger()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
+        for listener in self._listeners:
+            listener.close()
+        self._drain()
+        wasyncore.close_all(self._map, ignore_all=True)
+
+    def _drain(self) -> None:
+        """Let replies that are ending anyway send their last frame, then stop the threads."""
+        dispatcher = self._server.task_dispatcher
+        closing = threading.Thread(target=dispatcher.shutdown, kwargs={"timeout": DRAIN_SECONDS})
+        closing.start()
+        while closing.is_alive():
+            wasyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
+        closing.join()
+
+
+def _headers_first(app: WsgiApp) -> WsgiApp:
+    """Send the headers of a stream before the prompt is read: some clients give up after 15 silent seconds."""
+
+    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            write = start_response(status, headers, *rest)
+            if any(name == "Content-Type" and value.startswith("text/event-stream") for name, value in headers):
+                write(b"")
+            return write
+
+        return app(environ, start)
+
+    return wrapped
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """The listening sockets: for 127.0.0.1 also [::1] where it can be had, because Windows' localhost means that."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = [_bind(family, host, port)]
+    if host == "127.0.0.1" and socket.has_ipv6:
+        with contextlib.suppress(TavernkeepError):
+            sockets.append(_bind(socket.AF_INET6, "::1", sockets[0].getsockname()[1]))
+    return sockets
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if sys.platform == "win32":
+            # There SO_REUSEADDR would let two servers share a port without an error.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"Port {port} is already used by {_holder(port)}.",
+                "Close that program, or choose another port with --port.",
+            ) from None
+        raise TavernkeepError(f"The server cannot listen on {host}, port {port}: {error.strerror}.") from None
+    return listener
+
+
+def _holder(port: int) -> str:
+    """Name and process id of the program that listens on ``port``, where the system tells."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and getattr(connection.laddr, "port", 0) == port
+                and connection.pid
+            ):
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return "another program"

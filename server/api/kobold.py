@@ -1,0 +1,192 @@
+"""The KoboldAI and KoboldCpp dialect: routes and shapes, no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Blueprint, Response
+
+from server.api import caller, sse
+from server.engine.client import Generation
+from server.errors import TavernkeepError
+from server.events import EngineState, Finished, FinishReason
+from server.request import kobold as kobold_json
+
+if TYPE_CHECKING:
+    from server.controller import Controller
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+API_LEVEL = "1.2.5"
+# Clients switch features on by this number; it claims what is implemented here: SSE (1.40), grammars (1.44), memory and
+# trim_stop (1.49), and not DRY (1.70) or what came later.
+KOBOLDCPP_VERSION = "1.60"
+STOP_REASONS = {FinishReason.LENGTH: 0, FinishReason.STOP: 1, FinishReason.CANCELLED: 0}
+
+
+def blueprint(controller: Controller) -> Blueprint:
+    """The routes, answering from ``controller``."""
+    routes = Blueprint("kobold", __name__)
+
+    def both(rule: str, **options: Any) -> Callable[[View], View]:
+        """Register ``rule`` under ``/api/v1`` and its alias ``/api/latest``."""
+
+        def register(view: View) -> View:
+            for version in ("v1", "latest"):
+                routes.add_url_rule(f"/api/{version}{rule}", f"{view.__name__}_{version}", view, **options)
+            return view
+
+        return register
+
+    def context() -> int:
+        model = controller.snapshot().model
+        return model.context if model else controller.settings.contextsize
+
+    @both("/model")
+    def model() -> dict[str, str]:
+        loaded = controller.snapshot().model
+        return {"result": f"koboldcpp/{loaded.name}" if loaded else "inactive"}
+
+    @both("/info/version")
+    def api_level() -> dict[str, str]:
+        return {"result": API_LEVEL}
+
+    @both("/config/max_context_length")
+    def max_context_length() -> dict[str, int]:
+        return {"value": context()}
+
+    @both("/config/max_length")
+    def max_length() -> dict[str, int]:
+        return {"value": controller.settings.defaultgenamt}
+
+    @routes.get("/api/extra/true_max_context_length")
+    def true_max_context_length() -> dict[str, int]:
+        return {"value": context()}
+
+    @routes.get("/api/extra/version")
+    def version() -> dict[str, Any]:
+        return {
+            "result": "KoboldCpp",
+            "version": KOBOLDCPP_VERSION,
+            "protected": bool(controller.settings.password),
+            "llm": controller.snapshot().state is EngineState.READY,
+            "txt2img": False,
+            "vision": False,
+            "audio": False,
+            "transcribe": False,
+            "multiplayer": False,
+            "websearch": False,
+            "tts": False,
+            "embeddings": False,
+            "savedata": False,
+            "admin": 0,
+            "guidance": False,
+            "jinja": False,
+        }
+
+    @routes.get("/api/extra/perf")
+    def perf() -> dict[str, Any]:
+        totals, now = controller.totals(), controller.snapshot()
+        return {
+            **_last_reply(totals.last),
+            "total_gens": totals.replies,
+            "total_img_gens": 0,
+            "total_tts_gens": 0,
+            "total_transcribe_gens": 0,
+            "queue": now.stats.waiting,
+            "idle": 0 if now.requests else 1,
+            "hordeexitcounter": -1,
+            "uptime": totals.uptime,
+            "idletime": 0.0 if now.requests else totals.idle,
+            "quiet": controller.settings.quiet,
+        }
+
+    @both("/generate", methods=["POST"])
+    def generate() -> dict[str, Any] | Response:
+        generation = start("/api/v1/generate")
+        finished = sse.collect(generation, caller.gone())
+        if finished is None:
+            return Response(status=caller.CLIENT_GONE)
+        result: dict[str, Any] = {
+            "text": generation.text,
+            "tool_calls": [],
+            "finish_reason": sse.finish_word(finished),
+            "logprobs": None,
+            "prompt_tokens": finished.prompt_tokens,
+            "completion_tokens": finished.completion_tokens,
+        }
+        return {"results": [result]}
+
+    @routes.post("/api/extra/generate/stream")
+    def generate_stream() -> Response:
+        generation = start("/api/extra/generate/stream")
+        frames = sse.stream(
+            generation,
+            caller.gone(),
+            on_text=lambda text: sse.message_frame({"token": text, "finish_reason": None}),
+            on_end=lambda end: sse.message_frame({"token": "", "finish_reason": sse.finish_word(end)}),
+            on_error=_error_frame,
+        )
+        return sse.response(generation, frames)
+
+    @routes.route("/api/extra/generate/check", methods=["GET", "POST"])
+    def check() -> dict[str, Any]:
+        return {"results": [{"text": controller.text_so_far(genkey())}]}
+
+    @routes.post("/api/extra/abort")
+    def abort() -> dict[str, str]:
+        key = genkey()
+        stopped = controller.abort(key, caller.client())
+        # Strings, not booleans: that is what KoboldCpp sends. Without a key there is always success, even when idle.
+        done = "true" if stopped or not key else "false"
+        return {"success": done, "done": done}
+
+    @routes.post("/api/extra/tokencount")
+    @routes.post("/api/extra/tokenize")
+    def tokencount() -> dict[str, Any]:
+        body = caller.body()
+        prompt = body.get("prompt")
+        ids = controller.tokenize(prompt if isinstance(prompt, str) else "", special=body.get("special") is not False)
+        return {"value": len(ids), "ids": list(ids)}
+
+    def start(route: str) -> Generation:
+        return controller.generate(kobold_json.read_generate(caller.body()), caller.client(), route)
+
+    def genkey() -> str:
+        key = caller.body().get("genkey")
+        return key if isinstance(key, str) else ""
+
+    return routes
+
+
+def _last_reply(last: Finished | None) -> dict[str, Any]:
+    """The ``last_*`` fields of perf; ``last_process`` and ``last_eval`` are milliseconds a token."""
+    prompt_tokens, tokens = (last.prompt_tokens, last.completion_tokens) if last else (0, 0)
+    prompt_seconds, seconds = (last.prompt_seconds, last.decode_seconds) if last else (0.0, 0.0)
+    return {
+        "last_process": 1000 * prompt_seconds / prompt_tokens if prompt_tokens else 0.0,
+        "last_eval": 1000 * seconds / tokens if tokens else 0.0,
+        "last_token_count": tokens,
+        "last_input_count": prompt_tokens,
+        "last_process_time": prompt_seconds,
+        "last_eval_time": seconds,
+        "last_process_speed": prompt_tokens / prompt_seconds if prompt_seconds else 0.0,
+        "last_eval_speed": tokens / seconds if seconds else 0.0,
+        "last_seed": last.seed if last else -1,
+        "last_draft_success": 0,
+        "last_draft_failed": 0,
+        "stop_reason": _stop_reason(last),
+    }
+
+
+def _stop_reason(last: Finished | None) -> int:
+    """KoboldCpp's code: -1 none yet, 0 out of tokens, 1 the model's own end, 2 a stop text."""
+    if last is None:
+        return -1
+    return 2 if last.stopped_by_text else STOP_REASONS[last.reason]
+
+
+def _error_frame(error: TavernkeepError) -> bytes:
+    details = {"message": str(error), "type": error.code, "code": error.code}
+    return sse.message_frame({"token": "", "finish_reason": "error", "error": details})

@@ -1,0 +1,84 @@
+"""Server-sent events: the frames of each dialect, and the loop that turns a generation into them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Response
+
+from server.engine.client import Generation
+from server.errors import TavernkeepError
+from server.events import Finished, FinishReason
+
+POLL_SECONDS = 0.1
+PING_SECONDS = 5.0
+PING = b": ping\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def data_frame(data: dict[str, Any]) -> bytes:
+    """OpenAI's frame."""
+    return f"data: {json.dumps(data)}\n\n".encode()
+
+
+def message_frame(data: dict[str, Any]) -> bytes:
+    """Kobold's frame. CHIM compares its beginning byte by byte: ``", "`` and ``": "`` as separators, LF only."""
+    return f"event: message\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def finish_word(finished: Finished) -> str:
+    """The finish reason as clients know it; KoboldCpp's word for an aborted reply is "length"."""
+    return "length" if finished.reason is FinishReason.CANCELLED else finished.reason.value
+
+
+def response(generation: Generation, frames: Iterator[bytes]) -> Response:
+    """A streamed reply. However it ends, also before its first frame, the generation ends with it."""
+    streamed = Response(frames, content_type="text/event-stream")
+    streamed.call_on_close(generation.cancel)
+    return streamed
+
+
+def stream(
+    generation: Generation,
+    gone: Callable[[], bool],
+    on_text: Callable[[str], bytes],
+    on_end: Callable[[Finished], bytes],
+    on_error: Callable[[TavernkeepError], bytes],
+) -> Iterator[bytes]:
+    """The body of a streamed reply; it ends early when ``gone`` tells that the client has left.
+
+    A comment line is sent in long silences, so that no client takes the reading of a long prompt for a dead server.
+    """
+    last_sent = time.monotonic()
+    try:
+        for event in generation.events(silence=POLL_SECONDS):
+            if gone():
+                return
+            if event is None:
+                if time.monotonic() - last_sent < PING_SECONDS:
+                    continue
+                frame = PING
+            elif isinstance(event, Finished):
+                frame = on_end(event)
+            else:
+                frame = on_text(event.text)
+            last_sent = time.monotonic()
+            yield frame
+    except TavernkeepError as error:
+        yield on_error(error)
+
+
+def collect(generation: Generation, gone: Callable[[], bool]) -> Finished | None:
+    """Wait for a whole reply; its text is then in ``generation.text``. None when the client left before the end."""
+    try:
+        for event in generation.events(silence=POLL_SECONDS):
+            if isinstance(event, Finished):
+                return event
+            if gone():
+                return None
+    finally:
+        generation.cancel()
+    return None

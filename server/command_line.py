@@ -1,0 +1,114 @@
+"""The command line: KoboldCpp's flags to :class:`Settings`. Used by ``launcher.py``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence as ReadOnly
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from server import kcpps
+from server.errors import SettingsError
+from server.settings import Settings, from_mapping, rule_of
+
+VERSION = "0.1.0"
+
+# Flags of KoboldCpp that Tavernkeep does not have, by how many values follow them: people's scripts keep starting.
+NO_VALUE = """
+    launch usecpu noshift no-context-shift nofastforward useswa usemmap usemlock mlock noavx2 failsafe cli
+    multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu no-mmproj-offload
+    ignoremissing jinja jinja_tools jinja-tools flashattention flash-attn fa lowvram nkvo no-kv-offload
+    smartcontext nomodel nobostoken enableguidance showgui singleinstance admin ttsgpu embeddingsgpu
+    sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto noblas nommap no-mmap testmemory
+"""
+ONE_VALUE = """
+    analyze maingpu main-gpu mg blasthreads batchthreads threadsbatch threads-batch lora loramult
+    overridenativecontext onready prompt p genlimit promptlimit preloadstory savedatafile mmproj visionmaxres
+    draftmodel model-draft md draftamount draft-max draft-n draftgpulayers ngld ratelimit forceversion unpack
+    exportconfig exporttemplate moeexperts maxrequestsize hordemodelname hordeworkername hordekey hordemaxctx
+    hordegenlen sdmodel sdthreads sdclampedsoft sdt5xxl sdclip1 sdclipl sdclip2 sdclipg sdphotomaker
+    sdconvdirect sdvae sdlora sdloramult sdtiledvae sdgendefaults whispermodel ttsmodel ttswavtokenizer
+    ttsmaxlen ttsthreads embeddingsmodel embeddingsmaxctx adminpassword admindir quantkv
+"""
+SOME_VALUES = """
+    usecuda usecublas usehipblas usevulkan useclblast tensor_split tensorsplit tensor-split ts ropeconfig
+    debugmode benchmark moecpu n-cpu-moe ncmoe overridekv override-kv overridetensors override-tensor ot
+    draftgpusplit ssl sdclamped sdquant hordeconfig sdconfig
+"""
+SHORT = ("fa", "nkvo", "mg", "p", "md", "ngld", "ts", "ncmoe", "ot")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the command line asks for. ``headless`` means no window; ``warnings`` are sentences to show."""
+
+    settings: Settings
+    headless: bool
+    warnings: tuple[str, ...]
+
+
+def parse(arguments: ReadOnly[str]) -> Invocation:
+    """Read the command line; flags win over a ``--config`` file.
+
+    Raises :class:`SettingsError` for a value that does not fit.
+
+    ``--help``, ``--version`` and flags that nobody knows end the program (``SystemExit``).
+    """
+    given = vars(_parser().parse_args(arguments))
+    ignored = given.pop("ignored", [])
+    headless, config = given.pop("skiplauncher", False), given.pop("config", None)
+    positional = {"model": given.pop("model_param", None), "port": given.pop("port_param", None)}
+    if isinstance(positional["model"], str) and positional["model"].endswith((".kcpps", ".kcppt")):
+        config = config or positional.pop("model")
+    values: dict[str, Any] = kcpps.load(config) if config else {}
+    values |= {name: value for name, value in positional.items() if value is not None}
+    values |= {name: value for name, value in given.items() if value is not None}
+    warnings = tuple(f"{flag} is a flag of KoboldCpp that Tavernkeep does not have; it is ignored." for flag in ignored)
+    return Invocation(from_mapping(values), headless, warnings)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence and status 2."""
+        sentence = message[:1].upper() + message[1:]
+        self.exit(2, f"tavernkeep: {sentence.rstrip('.')}. --help lists the flags.\n")
+
+
+class _Ignored(argparse.Action):
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, _values: Any, option_string: Any = None) -> None:
+        namespace.ignored = [*getattr(namespace, "ignored", []), option_string]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tavernkeep",
+        description="Runs a GGUF language model and serves it to game mods and SillyTavern.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("model_param", nargs="?", metavar="MODEL", help="GGUF model, or a .kcpps configuration.")
+    parser.add_argument("port_param", nargs="?", metavar="PORT", help="Port, as --port.")
+    for field in dataclasses.fields(Settings):
+        rule = rule_of(field)
+        flags = (f"--{field.name}", *rule.flags)
+        if isinstance(field.default, bool):
+            parser.add_argument(*flags, dest=field.name, action="store_true", help=rule.help)
+        else:
+            shown = f" [{field.default}]" if field.default != "" else ""
+            parser.add_argument(*flags, dest=field.name, metavar="VALUE", help=rule.help + shown)
+    parser.add_argument("--config", metavar="FILE", help="KoboldCpp configuration file (.kcpps) to start from.")
+    parser.add_argument("--skiplauncher", action="store_true", help="Serve without a window.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    for names, count in ((NO_VALUE, 0), (ONE_VALUE, 1), (SOME_VALUES, "*")):
+        for name in names.split():
+            flags = (f"--{name}", f"-{name}") if name in SHORT else (f"--{name}",)
+            parser.add_argument(*flags, action=_Ignored, nargs=count, help=argparse.SUPPRESS, dest="ignored")
+    return parser
+
+
+def complain(error: SettingsError) -> int:
+    """Print the sentence; returns the exit status for a bad command line."""
+    print(f"tavernkeep: {error}", file=sys.stderr)
+    return 2

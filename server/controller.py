@@ -1,0 +1,290 @@
+"""The one door to the server, for the window, the headless launcher and the HTTP routes: start, stop, look, ask."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from server.engine.client import EngineClient, Generation
+from server.errors import ModelNotReady, ServerBusy
+from server.events import (
+    EngineEvent,
+    EngineState,
+    EngineStats,
+    Finished,
+    LauncherEvent,
+    LoadModel,
+    LoadProgress,
+    LogLine,
+    ModelFailed,
+    ModelFile,
+    ModelInfo,
+    ModelLoaded,
+    RequestRow,
+    Snapshot,
+    StateChanged,
+)
+from server.model import gguf
+from server.prompt import chat
+from server.prompt.chat import Preset
+from server.request.ledger import Ledger, Totals, to_abort
+from server.request.prepare import prepare
+from server.request.text_request import TextRequest
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.api.http_server import HttpServer
+
+log = logging.getLogger("tavernkeep")
+
+STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+SEQUENCES = 16
+QUEUE = 48
+KEPT_EVENTS = 1000
+
+
+class Controller:
+    """Owns the engine process and the HTTP server. Every method may be called from any thread."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._operating = threading.Lock()
+        self._lock = threading.Lock()
+        self._engine: EngineClient | None = None
+        self._http: HttpServer | None = None
+        self._preset: Preset | None = None
+        self._ledger = Ledger()
+        self._loaded_at = 0
+        self._now = Snapshot()
+        self._events: deque[LauncherEvent] = deque(maxlen=KEPT_EVENTS)
+
+    def window_log(self) -> logging.Handler:
+        """A handler that brings log lines to :meth:`poll_events`."""
+        return _WindowLog(self._events)
+
+    def start(self, settings: Settings) -> None:
+        """Listen on the settings' address, then load their model; returns at once, :meth:`snapshot` shows the rest.
+
+        Called again while running it swaps the model and keeps the port open. Takes well under a second.
+        Raises :class:`TavernkeepError` (port in use, no such file, not GGUF) before anything has changed.
+        """
+        with self._operating:
+            gguf.inspect(settings.model)
+            preset = chat.load_preset(settings.chatcompletionsadapter)
+            self._listen(settings)
+            self._unload()
+            self.settings = settings
+            self._preset = preset
+            self._load(settings)
+
+    def stop(self) -> None:
+        """End running replies, free the model's memory and close the port; returns when that is done."""
+        with self._operating:
+            self._unload()
+            self._close_port()
+            self._change(state=EngineState.IDLE, sentence="")
+
+    def cancel(self, request_id: int) -> None:
+        """End one reply at the next step; unknown ids are ignored."""
+        for generation in self._generations():
+            if generation.request.request_id == request_id:
+                generation.cancel()
+
+    def snapshot(self) -> Snapshot:
+        """The state now; cheap enough to call ten times a second."""
+        rows = tuple(_row(generation) for generation in self._generations())
+        with self._lock:
+            return replace(self._now, requests=rows, replies=self._ledger.totals().replies)
+
+    def poll_events(self, limit: int = 100) -> list[LauncherEvent]:
+        """State changes and log lines since the last call, oldest first, at most ``limit``."""
+        taken: list[LauncherEvent] = []
+        while self._events and len(taken) < limit:
+            taken.append(self._events.popleft())
+        return taken
+
+    def inspect_model(self, path: str) -> ModelFile:
+        """Read a GGUF file's header. Raises :class:`ModelLoadError` if it is missing, cut off or not GGUF."""
+        return gguf.inspect(path)
+
+    def templates(self) -> tuple[str, ...]:
+        """Names for the instruct template: ``AutoGuess`` first, then the presets."""
+        return (chat.AUTOMATIC, *chat.preset_names())
+
+    def starter_model(self) -> str:
+        """Path of the model that came with the program, or "" when it is not there."""
+        return str(STARTER_MODEL) if STARTER_MODEL.is_file() else ""
+
+    # --- for the HTTP routes ---
+
+    def generate(self, request: TextRequest, client: str, route: str) -> Generation:
+        """Queue a reply. Raises :class:`ModelNotReady`, :class:`ServerBusy` or :class:`BadRequest`."""
+        engine, model = self._ready()
+        if len(engine.generations()) >= _capacity(self.settings):
+            raise ServerBusy("The server is busy: its queue is full.", "Try again in a moment.")
+        build = prepare(request, engine, model, self._preset, self.settings.defaultgenamt)
+        generation = engine.submit(build, genkey=request.genkey, client=client, route=route)
+        self._ledger.begin(generation)
+        return generation
+
+    def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Token ids of ``text`` in the loaded model's vocabulary. Raises :class:`ModelNotReady`."""
+        return self._ready()[0].tokenize(text, special=special)
+
+    def text_so_far(self, genkey: str) -> str:
+        """What the current reply of ``genkey`` has said; readable until that key's next reply starts."""
+        return self._ledger.text(genkey)
+
+    def abort(self, genkey: str, client: str) -> bool:
+        """Stop the replies of ``genkey`` (or of a client that uses none); True if there were any."""
+        generations = to_abort(self._generations(), genkey, client)
+        for generation in generations:
+            generation.cancel()
+        return bool(generations)
+
+    def loaded_model(self) -> ModelInfo:
+        """The model that answers. Raises :class:`ModelNotReady`."""
+        return self._ready()[1]
+
+    def loaded_at(self) -> int:
+        """When the model was loaded, in seconds since 1970."""
+        return self._loaded_at
+
+    def totals(self) -> Totals:
+        """Counters over all replies."""
+        return self._ledger.totals()
+
+    # --- inside ---
+
+    def _listen(self, settings: Settings) -> None:
+        if self._http and (settings.host, settings.port) == (self.settings.host, self.settings.port):
+            return
+        # Imported here because the window should be visible before Flask is.
+        from server.api.app import create_app
+        from server.api.http_server import HttpServer
+
+        opened = HttpServer(create_app(self), settings.host, settings.port, _capacity(settings))
+        self._close_port()
+        self._http = opened
+        host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+        address = f"http://[{host}]:{opened.port}" if ":" in host else f"http://{host}:{opened.port}"
+        self._change(address=address)
+
+    def _close_port(self) -> None:
+        if self._http:
+            self._http.close()
+            self._http = None
+            self._change(address="")
+
+    def _load(self, settings: Settings) -> None:
+        engine = EngineClient(
+            on_event=lambda event: self._take(engine, event),
+            on_exit=lambda sentence: self._died(engine, sentence),
+        )
+        self._engine = engine
+        self._change(state=EngineState.LOADING, progress=0.0, sentence="", model=None, stats=EngineStats())
+        engine.start(
+            LoadModel(
+                path=settings.model,
+                context=settings.contextsize,
+                gpu_layers=settings.gpulayers,
+                threads=settings.threads or _default_threads(),
+                batch=settings.blasbatchsize,
+                sequences=SEQUENCES,
+            )
+        )
+
+    def _unload(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine:
+            engine.close()
+        self._change(model=None, stats=EngineStats())
+
+    def _take(self, engine: EngineClient, event: EngineEvent) -> None:
+        """An event of the engine process, on its client's thread; one of a replaced process counts no more."""
+        if engine is not self._engine:
+            return
+        if isinstance(event, LoadProgress):
+            self._change(progress=event.fraction)
+        elif isinstance(event, ModelLoaded):
+            self._loaded_at = int(time.time())
+            self._change(state=EngineState.READY, progress=1.0, model=event.info)
+        elif isinstance(event, ModelFailed):
+            self._died(engine, event.sentence)
+        elif isinstance(event, EngineStats):
+            self._change(stats=event)
+        elif isinstance(event, Finished):
+            self._ledger.finish(event)
+
+    def _died(self, engine: EngineClient, sentence: str) -> None:
+        if engine is self._engine:
+            self._engine = None
+            self._change(state=EngineState.FAILED, sentence=sentence, model=None, stats=EngineStats())
+
+    def _change(self, **changes: Any) -> None:
+        with self._lock:
+            before, self._now = self._now, replace(self._now, **changes)
+            after = self._now
+        if before.state is not after.state:
+            self._events.append(StateChanged(after.state))
+            log.info("%s", describe(after))
+
+    def _generations(self) -> list[Generation]:
+        engine = self._engine
+        return engine.generations() if engine else []
+
+    def _ready(self) -> tuple[EngineClient, ModelInfo]:
+        engine, now = self._engine, self._now
+        if engine and now.model and now.state is EngineState.READY:
+            return engine, now.model
+        raise ModelNotReady(describe(now))
+
+
+class _WindowLog(logging.Handler):
+    def __init__(self, events: deque[LauncherEvent]) -> None:
+        super().__init__()
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._events.append(LogLine(record.levelno, record.getMessage()))
+
+
+def describe(now: Snapshot) -> str:
+    """The state in one sentence."""
+    if now.state is EngineState.READY and now.model:
+        return f"{now.model.name} is ready."
+    if now.state is EngineState.LOADING:
+        return f"The model is loading ({now.progress:.0%})."
+    if now.state is EngineState.FAILED:
+        return f"No model is loaded: {now.sentence}"
+    return "No model is loaded."
+
+
+def _row(generation: Generation) -> RequestRow:
+    return RequestRow(
+        request_id=generation.request.request_id,
+        client=generation.client,
+        route=generation.route,
+        prompt_tokens=len(generation.request.prompt),
+        completion_tokens=generation.tokens,
+    )
+
+
+def _capacity(settings: Settings) -> int:
+    """Replies that may run or wait at the same time; the next one is told that the server is busy."""
+    return {0: 1, 1: QUEUE}.get(settings.multiuser, settings.multiuser)
+
+
+def _default_threads() -> int:
+    """Physical cores this process may use, leaving one to the game where there are more than three."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
+    return cores if cores <= 3 else cores - 1

@@ -1,0 +1,277 @@
+"""The launcher's side of the engine process: starts it, sends commands, hands each reply's events to its waiter.
+
+A bad model file, a native abort or a GPU out of memory ends that process only; here it becomes a sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from server.errors import BadRequest, EngineDied, TavernkeepError
+from server.events import (
+    Answer,
+    Cancel,
+    Command,
+    Detokenize,
+    EngineEvent,
+    Finished,
+    Generate,
+    LoadModel,
+    Refused,
+    TextPiece,
+    Tokenize,
+)
+
+log = logging.getLogger("tavernkeep.engine")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CALL_TIMEOUT = 60.0
+EXIT_TIMEOUT = 5.0
+
+
+class Generation:
+    """One reply as the launcher sees it: a mailbox of its events, and all it has said so far.
+
+    ``genkey`` is the name a Kobold client gave it; ``client`` and ``route`` say who asked, for people.
+    """
+
+    def __init__(
+        self, request: Generate, cancel: Callable[[int], None], *, genkey: str, client: str, route: str
+    ) -> None:
+        self.request = request
+        self.genkey = genkey
+        self.client = client
+        self.route = route
+        self.text = ""
+        self.tokens = 0
+        self.finished: Finished | None = None
+        self.error: TavernkeepError | None = None
+        self._cancel = cancel
+        self._mailbox: queue.SimpleQueue[TextPiece | Finished | Refused | TavernkeepError] = queue.SimpleQueue()
+
+    @property
+    def over(self) -> bool:
+        return self.finished is not None or self.error is not None
+
+    def cancel(self) -> None:
+        """Ask the engine to end it; the :class:`Finished` event still comes. Harmless when it is over."""
+        if not self.over:
+            self._cancel(self.request.request_id)
+
+    def events(self, silence: float) -> Iterator[TextPiece | Finished | None]:
+        """Pieces of text as they come, then :class:`Finished`. Yields None after each ``silence`` seconds without any.
+
+        Raises the error that ended it (:class:`EngineDied`, :class:`BadRequest`).
+        """
+        while True:
+            try:
+                event = self._mailbox.get(timeout=silence)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(event, TavernkeepError):
+                raise event
+            if isinstance(event, Refused):
+                raise BadRequest(event.sentence)
+            yield event
+            if isinstance(event, Finished):
+                return
+
+    def deliver(self, event: TextPiece | Finished | Refused | TavernkeepError) -> None:
+        """Called by the engine client's thread only."""
+        if isinstance(event, TextPiece):
+            self.text += event.text
+            self.tokens = event.tokens
+        elif isinstance(event, Finished):
+            self.finished = event
+        elif isinstance(event, Refused):
+            self.error = BadRequest(event.sentence)
+        else:
+            self.error = event
+        self._mailbox.put(event)
+
+
+class EngineClient:
+    """One engine process with one model, from :meth:`start` to :meth:`close`.
+
+    ``on_event`` gets every event that belongs to no single reply, and the :class:`Finished` ones; ``on_exit`` gets a
+    sentence when the process ends by itself. Both are called on this object's thread.
+    """
+
+    def __init__(self, on_event: Callable[[EngineEvent], None], on_exit: Callable[[str], None]) -> None:
+        self._on_event = on_event
+        self._on_exit = on_exit
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._generations: dict[int, Generation] = {}
+        self._calls: dict[int, queue.SimpleQueue[Any]] = {}
+        self._last_lines: deque[str] = deque(maxlen=20)
+        self._closing = False
+        self._dead = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The engine process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, spec: LoadModel) -> None:
+        """Start the process and have it load a model; progress and outcome come as events."""
+        no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # exists on Windows only
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "server.engine.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            creationflags=no_console,
+        )
+        for target in (self._read_events, self._read_log):
+            threading.Thread(target=target, name=f"engine{target.__name__}", daemon=True).start()
+        self._send(spec)
+
+    def submit(self, build: Callable[[int], Generate], *, genkey: str, client: str, route: str) -> Generation:
+        """Queue a generation; ``build`` makes the command once its id is known."""
+        request = build(next(self._ids))
+        generation = Generation(request, self._cancel, genkey=genkey, client=client, route=route)
+        with self._lock:
+            if self._dead:
+                raise EngineDied(self._dead)
+            self._generations[request.request_id] = generation
+        self._send(request)
+        return generation
+
+    def generations(self) -> list[Generation]:
+        """The replies that are running or waiting, oldest first."""
+        with self._lock:
+            return list(self._generations.values())
+
+    def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """Token ids of ``text``; ``special`` adds the beginning-of-text token where the model wants one."""
+        answer: tuple[int, ...] = self._call(lambda call_id: Tokenize(call_id, text, special))
+        return answer
+
+    def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """The text of token ids."""
+        answer: str = self._call(lambda call_id: Detokenize(call_id, tokens))
+        return answer
+
+    def close(self) -> None:
+        """End the process, and with it every reply; its memory is free when this returns."""
+        self._closing = True
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            assert process.stdin is not None
+            process.stdin.close()
+        try:
+            process.wait(EXIT_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _call(self, build: Callable[[int], Command]) -> Any:
+        call_id = next(self._ids)
+        mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        with self._lock:
+            if self._dead:
+                raise EngineDied(self._dead)
+            self._calls[call_id] = mailbox
+        try:
+            self._send(build(call_id))
+            answer = mailbox.get(timeout=CALL_TIMEOUT)
+        except queue.Empty:
+            raise EngineDied("The engine process does not answer.") from None
+        finally:
+            with self._lock:
+                self._calls.pop(call_id, None)
+        if isinstance(answer, TavernkeepError):
+            raise answer
+        return answer
+
+    def _cancel(self, request_id: int) -> None:
+        self._send(Cancel(request_id))
+
+    def _send(self, command: Command) -> None:
+        data = pickle.dumps(command)
+        assert self._process is not None
+        assert self._process.stdin is not None
+        # A dead process is reported by the thread that reads its events, to everyone who waits.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+
+    def _read_events(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe, contextlib.suppress(EOFError, pickle.UnpicklingError):
+            while True:
+                for event in pickle.load(pipe):
+                    self._deliver(event)
+        self._bury(self._epitaph(self._process.wait()))
+
+    def _deliver(self, event: EngineEvent) -> None:
+        if isinstance(event, Answer):
+            with self._lock:
+                mailbox = self._calls.get(event.call_id)
+            if mailbox:
+                mailbox.put(event.value)
+            return
+        if isinstance(event, (TextPiece, Finished, Refused)):
+            with self._lock:
+                generation = self._generations.get(event.request_id)
+                if not isinstance(event, TextPiece):
+                    self._generations.pop(event.request_id, None)
+            if generation:
+                generation.deliver(event)
+        if not isinstance(event, TextPiece):
+            self._on_event(event)
+
+    def _bury(self, sentence: str) -> None:
+        with self._lock:
+            self._dead = sentence
+            generations, self._generations = list(self._generations.values()), {}
+            calls, self._calls = list(self._calls.values()), {}
+        for generation in generations:
+            generation.deliver(EngineDied(sentence))
+        for mailbox in calls:
+            mailbox.put(EngineDied(sentence))
+        if not self._closing:
+            self._on_exit(sentence)
+
+    def _epitaph(self, status: int) -> str:
+        """One sentence on why the process ended."""
+        if self._closing:
+            return "The model was unloaded."
+        last = next((line for line in reversed(self._last_lines) if line), "")
+        said = f" Its last words were: {last}" if last else ""
+        if status < 0:
+            name = signal.Signals(-status).name
+            if name == "SIGKILL":
+                return "The engine process was killed from outside, or by the system because memory ran out."
+            return f"The engine process crashed ({name}).{said}"
+        return f"The engine process ended with status {status}.{said}"
+
+    def _read_log(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        with self._process.stderr as pipe:
+            for raw in pipe:
+                line = raw.decode("utf-8", "replace").rstrip()
+                self._last_lines.append(line)
+                log.debug("%s", line)

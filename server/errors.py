@@ -1,0 +1,94 @@
+"""The one error family. Every failure a person may see is raised as one of these, with the text they will read;
+the dialects under ``api/`` and the window only dress it."""
+
+from __future__ import annotations
+
+
+class TavernkeepError(Exception):
+    """A failure with a sentence for people, an HTTP status and a machine-readable code.
+
+    ``message`` says what happened and why; ``hint`` says what to do about it (may be empty).
+    """
+
+    status = 500
+    code = "server_error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class SettingsError(TavernkeepError):
+    """A flag, a window field or a ``.kcpps`` entry that cannot be used."""
+
+    status = 400
+    code = "invalid_settings"
+
+
+class PortInUse(TavernkeepError):
+    """The address to listen on belongs to another program."""
+
+    code = "port_in_use"
+
+
+class BadRequest(TavernkeepError):
+    """A request that cannot be understood. ``param`` names the field at fault, if one is."""
+
+    status = 400
+    code = "invalid_request_error"
+
+    def __init__(self, message: str, hint: str = "", *, param: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.param = param
+
+
+class Unauthorized(TavernkeepError):
+    """The server has a password and the request did not bring it."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(TavernkeepError):
+    """The guard refuses where the request comes from."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(TavernkeepError):
+    """No such route."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotReady(TavernkeepError):
+    """No model can answer now: it is loading, has failed, or none was chosen."""
+
+    status = 503
+    code = "service_unavailable"
+
+
+class ServerBusy(TavernkeepError):
+    """The queue is full."""
+
+    status = 503
+    code = "service_unavailable"
+
+
+class EngineDied(TavernkeepError):
+    """The engine process ended while it was needed."""
+
+    status = 503
+    code = "engine_died"
+
+
+class ModelLoadError(TavernkeepError):
+    """A model file that cannot be loaded."""
+
+    code = "model_load_failed"

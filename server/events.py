@@ -1,0 +1,269 @@
+"""Everything that crosses a thread or a process, as frozen dataclasses: no other state is shared.
+
+*Commands* go from the launcher to the engine process, *events* come back. The window reads
+:class:`Snapshot` and the events that :meth:`server.controller.Controller.poll_events` hands it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class EngineState(enum.Enum):
+    """What the engine process is doing, as ``/health`` and the window say it."""
+
+    IDLE = "idle"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class FinishReason(enum.Enum):
+    """Why a generation ended. The value is what clients read."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Defaults switch every sampler off except the random draw.
+
+    ``order`` holds KoboldCpp's sampler indices: 0 top_k, 2 top_p and min_p, 4 typical, 5 temperature, 6 penalties.
+    """
+
+    temperature: float = 0.75
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical: float = 1.0
+    rep_pen: float = 1.0
+    rep_pen_range: int = 320
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = -1
+    order: tuple[int, ...] = (6, 0, 1, 3, 4, 2, 5)
+    grammar: str = ""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a loaded model is. ``size`` is in bytes, ``parameters`` a count, ``quantisation`` llama.cpp's name of it."""
+
+    name: str
+    path: str
+    architecture: str
+    parameters: int
+    size: int
+    quantisation: str
+    layers: int
+    trained_context: int
+    context: int
+    chat_template: str
+    bos_text: str
+    eos_text: str
+    devices: tuple[str, ...]
+    cpu_variant: str
+
+
+# --- commands -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Load ``path``. ``sequences`` is how many may run at once; ``context`` tokens are shared by them."""
+
+    path: str
+    context: int
+    gpu_layers: int
+    threads: int
+    batch: int
+    sequences: int
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue ``prompt`` (token ids) by at most ``max_tokens``.
+
+    ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end.
+    """
+
+    request_id: int
+    prompt: tuple[int, ...]
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    keep_stop: bool = False
+    ban_eos: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """End a generation at the next step; what was generated so far stands."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class Tokenize:
+    """Text to token ids. ``special`` adds the model's beginning-of-text token where it wants one."""
+
+    call_id: int
+    text: str
+    special: bool
+
+
+@dataclass(frozen=True)
+class Detokenize:
+    """Token ids to text."""
+
+    call_id: int
+    tokens: tuple[int, ...]
+
+
+Command = LoadModel | Generate | Cancel | Tokenize | Detokenize
+
+
+# --- events ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadProgress:
+    """``fraction`` of the model that is loaded, 0 to 1."""
+
+    fraction: float
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """The model answers from now on."""
+
+    info: ModelInfo
+
+
+@dataclass(frozen=True)
+class ModelFailed:
+    """The model cannot be loaded; ``sentence`` says why."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """Whole characters of a reply; ``tokens`` is how many tokens the reply has so far."""
+
+    request_id: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A reply has ended. Times are in seconds: reading the prompt, then generating."""
+
+    request_id: int
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    stopped_by_text: bool = False
+    queue_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A generation could not run; ``sentence`` says why."""
+
+    request_id: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of a :class:`Tokenize` (ids) or :class:`Detokenize` (text) call."""
+
+    call_id: int
+    value: tuple[int, ...] | str
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """The engine's pulse, sent a few times a second while it works and once when it falls idle.
+
+    Speeds are tokens per second over the last second; ``cells`` are KV cache cells, one per token of context.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    decode_speed: float = 0.0
+    prompt_speed: float = 0.0
+    cells_used: int = 0
+    cells_total: int = 0
+
+
+EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Answer | EngineStats
+
+
+# --- what the window and /health see ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The engine or the server entered a new state; read :meth:`Controller.snapshot` for the rest."""
+
+    state: EngineState
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line for the window's log."""
+
+    level: int
+    text: str
+
+
+LauncherEvent = StateChanged | LogLine
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a GGUF file says of itself without being loaded. ``size`` is in bytes; 0 and "": it does not say."""
+
+    path: str
+    size: int
+    architecture: str
+    name: str
+    quantisation: str
+    layers: int
+    trained_context: int
+    chat_template: str
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """One running or waiting request, as a person sees it."""
+
+    request_id: int
+    client: str
+    route: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED."""
+
+    state: EngineState = EngineState.IDLE
+    progress: float = 0.0
+    sentence: str = ""
+    address: str = ""
+    model: ModelInfo | None = None
+    stats: EngineStats = field(default_factory=EngineStats)
+    requests: tuple[RequestRow, ...] = ()
+    replies: int = 0

@@ -1,0 +1,40 @@
+"""KoboldCpp's configuration files (``.kcpps``): JSON objects whose keys are its flag names. Read by the launcher."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from server.errors import SettingsError
+from server.settings import Settings
+
+# Keys of our settings that KoboldCpp writes under another name as well.
+POSITIONAL = {"model": "model_param", "port": "port_param"}
+RENAMED = {"blasbatchsize": "batchsize"}
+EMPTY: tuple[Any, ...] = (None, "", [])
+
+
+def load(path: str) -> dict[str, Any]:
+    """The settings in a file, by name. Keys of features that Tavernkeep does not have are left out.
+
+    Raises :class:`SettingsError` when the file is missing or no JSON object.
+    """
+    try:
+        loaded = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"The configuration {path} is not valid JSON: {error}.") from None
+    if not isinstance(loaded, dict):
+        raise SettingsError(f"The configuration {path} must hold a JSON object.")
+    found = {field.name: _find(loaded, field.name) for field in dataclasses.fields(Settings)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _find(loaded: dict[str, Any], name: str) -> Any:
+    names = (POSITIONAL.get(name), name, RENAMED.get(name))
+    value = next((loaded[key] for key in names if key and loaded.get(key) not in EMPTY), None)
+    # KoboldCpp writes the model as a list, because it takes several addresses to download from.
+    return value[0] if isinstance(value, list) and value else value

@@ -1,0 +1,106 @@
+"""Reading a request body field by field: null is absent, numbers may come as text, floats as whole numbers.
+
+Used by the dialects in this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from server.errors import BadRequest
+
+MAX_DEPTH_MESSAGE = "The request body is nested too deeply."
+
+
+def parse_body(body: bytes) -> dict[str, Any]:
+    """The JSON object in a request body, whatever its Content-Type says; an empty body is an empty object.
+
+    Raises :class:`BadRequest` when it is anything else.
+    """
+    if not body.strip():
+        return {}
+    try:
+        parsed = json.loads(body)
+    except RecursionError:
+        raise BadRequest(MAX_DEPTH_MESSAGE) from None
+    except ValueError as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    if not isinstance(parsed, dict):
+        raise BadRequest("The request body must be a JSON object.")
+    return parsed
+
+
+class Fields:
+    """A request body. ``strict`` raises :class:`BadRequest` for a value of the wrong kind (as OpenAI does); otherwise
+    it counts as absent (as KoboldCpp does). With several names the first one that is present counts."""
+
+    def __init__(self, body: dict[str, Any], *, strict: bool) -> None:
+        self._body = body
+        self._strict = strict
+
+    def raw(self, *names: str) -> tuple[str, Any]:
+        """Name and value of the first field that is present and not null; ``("", None)`` if there is none."""
+        return next(((name, self._body[name]) for name in names if self._body.get(name) is not None), ("", None))
+
+    def number(self, *names: str, default: float) -> float:
+        found = self.optional_number(*names)
+        return default if found is None else found
+
+    def optional_number(self, *names: str) -> float | None:
+        name, value = self.raw(*names)
+        if value is None or value == "":
+            return None
+        try:
+            number = float(value) if isinstance(value, (int, float, str)) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            self._wrong(name, value, "a number")
+            return None
+        return number
+
+    def whole(self, *names: str, default: int) -> int:
+        return int(self.number(*names, default=default))
+
+    def optional_whole(self, *names: str) -> int | None:
+        number = self.optional_number(*names)
+        return None if number is None else int(number)
+
+    def flag(self, *names: str, default: bool) -> bool:
+        _, value = self.raw(*names)
+        if isinstance(value, str):
+            return value.lower() in ("true", "1") if value else default
+        return default if value is None else bool(value)
+
+    def text(self, *names: str, default: str = "") -> str:
+        name, value = self.raw(*names)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self._wrong(name, value, "text")
+            return default
+        return value
+
+    def texts(self, *names: str) -> tuple[str, ...]:
+        """A text or a list of texts, without empty ones."""
+        name, value = self.raw(*names)
+        entries = [value] if isinstance(value, str) else value
+        if entries is None:
+            return ()
+        if not isinstance(entries, list):
+            self._wrong(name, value, "text or a list of texts")
+            return ()
+        return tuple(entry for entry in entries if isinstance(entry, str) and entry)
+
+    def mapping(self, *names: str) -> dict[str, Any]:
+        name, value = self.raw(*names)
+        if value is None or isinstance(value, dict):
+            return value or {}
+        self._wrong(name, value, "an object")
+        return {}
+
+    def _wrong(self, name: str, value: object, kind: str) -> None:
+        if self._strict:
+            raise BadRequest(f"{name} must be {kind}, not {json.dumps(value)[:60]}.", param=name)

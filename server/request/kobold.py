@@ -1,0 +1,29 @@
+"""KoboldAI's JSON to a :class:`TextRequest`. As tolerant as KoboldCpp: what cannot be read counts as absent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.errors import BadRequest
+from server.request.fields import Fields
+from server.request.samplers import read_sampling
+from server.request.text_request import TextRequest
+
+
+def read_generate(body: dict[str, Any]) -> TextRequest:
+    """The body of ``/api/v1/generate`` and ``/api/extra/generate/stream``."""
+    fields = Fields(body, strict=False)
+    prompt = fields.raw("prompt")[1]
+    if not isinstance(prompt, str):
+        raise BadRequest("prompt must be text.", param="prompt")
+    return TextRequest(
+        prompt=prompt,
+        memory=fields.text("memory"),
+        max_tokens=fields.optional_whole("max_length", "max_tokens"),
+        context=fields.optional_whole("max_context_length"),
+        stop=fields.texts("stop_sequence", "stop"),
+        keep_stop=not fields.flag("trim_stop", default=True),
+        ban_eos=fields.flag("ban_eos_token", "use_default_badwordsids", default=False),
+        sampling=read_sampling(fields),
+        genkey=fields.text("genkey"),
+    )

@@ -1,0 +1,73 @@
+"""Who asked for what: the reply each genkey may read or stop, and the totals behind ``/api/extra/perf``."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from server.engine.client import Generation
+from server.events import Finished
+
+REMEMBERED_KEYS = 64
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counters since the launcher started. ``last`` is the reply that ended last; times in seconds."""
+
+    replies: int
+    last: Finished | None
+    uptime: float
+    idle: float
+
+
+class Ledger:
+    """Remembers the current reply of every genkey until that key's next one starts. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current: OrderedDict[str, Generation] = OrderedDict()
+        self._replies = 0
+        self._last: Finished | None = None
+        self._started = self._last_active = time.monotonic()
+
+    def begin(self, generation: Generation) -> None:
+        """A reply has been asked for; from now on it is the one its genkey reads and stops."""
+        with self._lock:
+            self._current[generation.genkey] = generation
+            self._current.move_to_end(generation.genkey)
+            while len(self._current) > REMEMBERED_KEYS:
+                self._current.popitem(last=False)
+            self._last_active = time.monotonic()
+
+    def finish(self, finished: Finished) -> None:
+        """A reply has ended."""
+        with self._lock:
+            self._replies += 1
+            self._last = finished
+            self._last_active = time.monotonic()
+
+    def text(self, genkey: str) -> str:
+        """What the current reply of ``genkey`` has said so far; "" for a key that was never used."""
+        with self._lock:
+            generation = self._current.get(genkey)
+        return generation.text if generation else ""
+
+    def totals(self) -> Totals:
+        now = time.monotonic()
+        with self._lock:
+            return Totals(self._replies, self._last, now - self._started, now - self._last_active)
+
+
+def to_abort(running: list[Generation], genkey: str, client: str) -> list[Generation]:
+    """The running replies that an abort call stops.
+
+    With a ``genkey``, that key's and no other's. Without one, the replies that have none either: the only one, or,
+    when several clients are talking, those of the ``client`` that calls.
+    """
+    keyed = [generation for generation in running if generation.genkey == genkey]
+    if genkey or len(keyed) <= 1:
+        return keyed
+    return [generation for generation in keyed if generation.client == client]

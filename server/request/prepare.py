@@ -1,0 +1,75 @@
+"""From a :class:`TextRequest` to the engine's :class:`~server.events.Generate`: prompt, tokens, budget."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as ReadOnly
+from typing import Protocol
+
+from server.errors import BadRequest
+from server.events import Generate, ModelInfo
+from server.prompt import chat
+from server.prompt.chat import Message, Preset
+from server.request import budget
+from server.request.text_request import TextRequest
+
+log = logging.getLogger("tavernkeep.request")
+
+
+class Tokenizer(Protocol):
+    def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]: ...
+
+
+def prepare(
+    request: TextRequest, tokenizer: Tokenizer, model: ModelInfo, preset: Preset | None, default_reply: int
+) -> Callable[[int], Generate]:
+    """The command that answers ``request``, once the engine client has given it an id.
+
+    ``default_reply`` is the reply length in tokens for requests that name none. A prompt that is too long for the
+    context is shortened, with a line in the log. Raises :class:`BadRequest` for an empty prompt.
+    """
+    context = min(filter(None, (model.context, max(request.context or 0, 0))))
+    wanted = request.max_tokens if request.max_tokens and request.max_tokens > 0 else default_reply
+    room = budget.prompt_room(context, wanted)
+    stop = request.stop
+    if request.messages:
+        prompt = _chat_prompt(request.messages, tokenizer, model, preset, room)
+        stop += chat.stop_texts(model, preset)
+    else:
+        prompt = _text_prompt(request, tokenizer, room)
+    if not prompt:
+        raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
+    reply = min(wanted, context - len(prompt))
+    return lambda request_id: Generate(
+        request_id,
+        tuple(prompt),
+        max_tokens=reply,
+        stop=tuple(dict.fromkeys(stop)),
+        keep_stop=request.keep_stop,
+        ban_eos=request.ban_eos,
+        sampling=request.sampling,
+    )
+
+
+def _chat_prompt(
+    messages: ReadOnly[Message], tokenizer: Tokenizer, model: ModelInfo, preset: Preset | None, room: int
+) -> list[int]:
+    def tokens_of(kept: ReadOnly[Message]) -> list[int]:
+        text = chat.render(kept, model, preset)
+        # A template that writes the beginning-of-text token itself must not get a second one.
+        special = not (model.bos_text and text.startswith(model.bos_text))
+        return list(tokenizer.tokenize(text, special=special))
+
+    prompt, dropped = budget.drop_oldest(messages, tokens_of, room)
+    if dropped:
+        log.warning("The chat was too long for %d tokens: its %d oldest messages were left out.", room, dropped)
+    return prompt
+
+
+def _text_prompt(request: TextRequest, tokenizer: Tokenizer, room: int) -> list[int]:
+    memory = tokenizer.tokenize(request.memory, special=True) if request.memory else ()
+    prompt = tokenizer.tokenize(request.prompt, special=not memory)
+    if len(memory) + len(prompt) > room:
+        log.warning("The prompt of %d tokens was cut to %d.", len(memory) + len(prompt), room)
+    return budget.keep_memory(memory, prompt, room)
