@@ -179,10 +179,8 @@ def write_stamp(**steps: str) -> None:
 
 def pip(purpose: str, *arguments: str | Path, progress: bool = False) -> None:
     command = [VENV_PYTHON, "-m", "pip", *arguments, "--disable-pip-version-check"]
-    if progress and sys.stdout.isatty():
-        done = capture(command, stdout=None)
-    else:
-        done = capture([*command, "--quiet"])
+    shown = progress and sys.stdout.isatty()
+    done = capture(command, stdout=None) if shown else capture([*command, "--quiet"])
     if done.returncode:
         raise Failure(f"{last_errors(done.stderr, 3)}{purpose} failed: {likely_cause(done.stderr)}.")
 
@@ -421,7 +419,7 @@ def install_llama() -> None:
 def miscompiles_amx(compiler_name: str) -> bool:
     """GCC before 13 builds an AMX path that dies at the first decode; without it another variant is picked."""
     version = re.search(r"(\d+)\.\d+\.\d+$", compiler_name)
-    return "clang" not in compiler_name and bool(version) and int(version[1]) < 13
+    return version is not None and "clang" not in compiler_name and int(version[1]) < 13
 
 
 def check_llama() -> None:

@@ -165,7 +165,9 @@ class Controller:
     # --- inside ---
 
     def _listen(self, settings: Settings) -> None:
-        if self._http and (settings.host, settings.port) == (self.settings.host, self.settings.port):
+        same_port = self._http and settings.port in (self.settings.port, self._http.port)
+        if self._http and same_port and settings.host == self.settings.host:
+            self._http.allow_streams(_capacity(settings))
             return
         # Imported here because the window should be visible before Flask is.
         from server.api.app import create_app

@@ -78,6 +78,10 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
+    def allow_streams(self, streams: int) -> None:
+        """Change how many replies may be open at once."""
+        self._server.task_dispatcher.set_thread_count(streams + SPARE_THREADS)
+
     def close(self) -> None:
         """Close the port and every connection; returns when that is done."""
         self._stopping.set()
@@ -154,11 +158,8 @@ def _holder(port: int) -> str:
     """Name and process id of the program that listens on ``port``, where the system tells."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and getattr(connection.laddr, "port", 0) == port
-                and connection.pid
-            ):
+            listening = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", 0) == port
+            if listening and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     except psutil.Error:
         pass

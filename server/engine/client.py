@@ -116,6 +116,7 @@ class EngineClient:
         self._on_exit = on_exit
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._generations: dict[int, Generation] = {}
         self._calls: dict[int, queue.SimpleQueue[Any]] = {}
         self._last_lines: deque[str] = deque(maxlen=20)
@@ -176,9 +177,7 @@ class EngineClient:
         process = self._process
         if process is None:
             return
-        with contextlib.suppress(OSError):
-            assert process.stdin is not None
-            process.stdin.close()
+        self._hang_up()
         try:
             process.wait(EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -204,6 +203,13 @@ class EngineClient:
             raise answer
         return answer
 
+    def _hang_up(self) -> None:
+        """Close the command pipe; a process that still runs ends by that."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with self._writing, contextlib.suppress(OSError):
+            self._process.stdin.close()
+
     def _cancel(self, request_id: int) -> None:
         self._send(Cancel(request_id))
 
@@ -212,7 +218,7 @@ class EngineClient:
         assert self._process is not None
         assert self._process.stdin is not None
         # A dead process is reported by the thread that reads its events, to everyone who waits.
-        with self._lock, contextlib.suppress(OSError, ValueError):
+        with self._writing, contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(data)
             self._process.stdin.flush()
 
@@ -223,7 +229,9 @@ class EngineClient:
             while True:
                 for event in pickle.load(pipe):
                     self._deliver(event)
-        self._bury(self._epitaph(self._process.wait()))
+        status = self._process.wait()
+        self._hang_up()
+        self._bury(self._epitaph(status))
 
     def _deliver(self, event: EngineEvent) -> None:
         if isinstance(event, Answer):

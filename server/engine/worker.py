@@ -16,6 +16,7 @@ from collections.abc import Sequence as ReadOnly
 from typing import BinaryIO
 
 from server.engine.engine import Engine
+from server.engine.llama_model import LlamaModel, NativeLog
 from server.errors import TavernkeepError
 from server.events import (
     Answer,
@@ -56,23 +57,22 @@ class Worker:
         self._commands = commands
         self._events = events
         self._writing = threading.Lock()
+        self._model: LlamaModel | None = None
         self._progress = 0.0
         self._inbox: queue.SimpleQueue[Generate | Cancel] = queue.SimpleQueue()
 
     def run(self) -> None:
-        # llama.cpp is imported here, not above: importing this module must not load native code.
-        from server.engine.llama_model import LlamaModel, NativeLog
-
         spec = pickle.load(self._commands)
         assert isinstance(spec, LoadModel)
+        # Started before the load, which may take minutes: the launcher may give up or end meanwhile.
+        threading.Thread(target=self._read_commands, daemon=True).start()
         try:
-            model = LlamaModel(spec, NativeLog(), self._report_progress)
+            self._model = LlamaModel(spec, NativeLog(), self._report_progress)
         except TavernkeepError as error:
             self._send([ModelFailed(str(error))])
             return
-        threading.Thread(target=self._read_commands, args=(model,), daemon=True).start()
-        self._send([ModelLoaded(model.info)])
-        self._serve(Engine(model))
+        self._send([ModelLoaded(self._model.info)])
+        self._serve(Engine(self._model))
 
     def _serve(self, engine: Engine) -> None:
         next_stats = 0.0
@@ -99,23 +99,23 @@ class Worker:
                 break
         return events
 
-    def _read_commands(self, model: object) -> None:
-        from server.engine.llama_model import LlamaModel
-
-        assert isinstance(model, LlamaModel)
+    def _read_commands(self) -> None:
         while True:
             try:
                 command: Command = pickle.load(self._commands)
             except EOFError:
                 os._exit(0)  # the launcher is gone: nobody waits for what the main thread is doing
-            # Tokenizing only reads the vocabulary, so it need not wait for the step that is running.
-            if isinstance(command, Tokenize):
-                tokens = model.tokenize(command.text, special=command.special)
-                self._send([Answer(command.call_id, tuple(tokens))])
-            elif isinstance(command, Detokenize):
-                self._send([Answer(command.call_id, model.detokenize(command.tokens))])
-            elif isinstance(command, (Generate, Cancel)):
+            if isinstance(command, (Generate, Cancel)):
                 self._inbox.put(command)
+            elif isinstance(command, (Tokenize, Detokenize)):
+                self._send([Answer(command.call_id, self._answer(command))])
+
+    def _answer(self, command: Tokenize | Detokenize) -> tuple[int, ...] | str:
+        """Only reads the vocabulary, so it need not wait for the step that is running on the main thread."""
+        assert self._model is not None
+        if isinstance(command, Tokenize):
+            return tuple(self._model.tokenize(command.text, special=command.special))
+        return self._model.detokenize(command.tokens)
 
     def _send(self, events: ReadOnly[EngineEvent]) -> None:
         if not events:

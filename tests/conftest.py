@@ -1,0 +1,144 @@
+"""What the tests share: the starter model, a server that runs it over real HTTP, and waiting without guessing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from server.controller import STARTER_MODEL, Controller
+from server.events import EngineState, Snapshot
+from server.settings import Settings
+
+PATIENCE = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """Poll until ``condition`` gives something true, and return that; fail with ``what`` when time runs out."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"still waiting after {seconds:g} s for: {what}")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer: status, headers, and the body as bytes."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Server:
+    """A running server under test, called over real HTTP."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+
+    @property
+    def base(self) -> str:
+        return self.controller.snapshot().address
+
+    @property
+    def port(self) -> int:
+        port = urlsplit(self.base).port
+        assert port
+        return port
+
+    def snapshot(self) -> Snapshot:
+        return self.controller.snapshot()
+
+    def wait_for(self, state: EngineState) -> Snapshot:
+        wait_until(lambda: self.snapshot().state is state, f"state {state.value}, now {self.snapshot()}")
+        return self.snapshot()
+
+    def wait_until_quiet(self) -> None:
+        wait_until(lambda: not self.snapshot().requests and not self.snapshot().stats.running, "no running requests")
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
+        """A request with exactly these bytes; header names are written with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(self.base + path, data=body, headers=sent, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return Reply(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Reply(error.code, error.headers, error.read())
+
+    def get(self, path: str, **headers: str) -> Reply:
+        return self.request("GET", path, **headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Reply:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+        return self.request("POST", path, data, **headers)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def send_raw(self, path: str, body: Any, *headers: str) -> socket.socket:
+        """A hand-written HTTP/1.1 POST, as CHIM sends it; returns the open socket."""
+        data = json.dumps(body).encode()
+        lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(data)}", *headers, "", ""]
+        connection = self.connect()
+        connection.sendall("\r\n".join(lines).encode() + data)
+        return connection
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """Everything the server sends until it closes the connection."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def settings_for_tests(**changes: Any) -> Settings:
+    """The starter model on a free port, with as few threads as the machine can spare."""
+    return Settings(**{"model": str(STARTER_MODEL), "port": 0, "contextsize": 4096, "threads": 2, **changes})
+
+
+@pytest.fixture(scope="session")
+def starter_model() -> Path:
+    if not STARTER_MODEL.is_file():
+        pytest.fail("The starter model is missing; `python3 bootstrap.py test` fetches it.")
+    return STARTER_MODEL
+
+
+@pytest.fixture(scope="session")
+def shared_server(starter_model: Path) -> Iterator[Server]:
+    """One server with the starter model for all tests that leave it as they found it."""
+    server = Server(Controller())
+    server.controller.start(settings_for_tests())
+    server.wait_for(EngineState.READY)
+    yield server
+    server.controller.stop()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The shared server, quiet again after the test."""
+    yield shared_server
+    shared_server.wait_until_quiet()
+
+
+@pytest.fixture
+def own_server(starter_model: Path) -> Iterator[Server]:
+    """A server of the test's own, not started yet, for tests that break or change it."""
+    server = Server(Controller())
+    yield server
+    server.controller.stop()

@@ -1,0 +1,89 @@
+"""The guard over real HTTP: foreign pages, foreign names, keys and preflights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from server.controller import Controller
+from server.events import EngineState
+from tests.conftest import Server, settings_for_tests
+
+GENERATE = "/api/v1/generate"
+
+
+@pytest.fixture(scope="module")
+def protected(starter_model: object) -> Iterator[Server]:
+    server = Server(Controller())
+    server.controller.start(settings_for_tests(contextsize=512, password="open sesame"))
+    server.wait_for(EngineState.READY)
+    yield server
+    server.controller.stop()
+
+
+def test_a_name_that_is_not_ours_is_refused(server: Server) -> None:
+    reply = server.post(GENERATE, {"prompt": "a"}, Host="evil.example")
+    assert reply.status == 403
+    assert "evil.example" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]:5001", "localhost:9999"])
+def test_loopback_names_are_served(server: Server, host: str) -> None:
+    assert server.get("/health", Host=host).status == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "file://", "http://127.0.0.1.evil.example"])
+def test_pages_from_elsewhere_are_refused_and_get_no_cors_headers(server: Server, origin: str) -> None:
+    reply = server.post(GENERATE, {"prompt": "a"}, Origin=origin)
+    assert reply.status == 403
+    assert reply.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_pages_from_this_pc_are_served_and_named_in_the_answer(server: Server) -> None:
+    reply = server.get("/v1/models", Origin="http://localhost:8000")
+    assert reply.status == 200
+    assert reply.headers["Access-Control-Allow-Origin"] == "http://localhost:8000"
+    assert reply.headers["Access-Control-Allow-Credentials"] is None
+
+
+def test_a_preflight_names_the_headers_that_clients_send(server: Server) -> None:
+    reply = server.request("OPTIONS", "/v1/chat/completions", Origin="http://localhost:8000")
+    assert reply.status == 204
+    allowed = reply.headers["Access-Control-Allow-Headers"].lower()
+    assert "authorization" in allowed
+    assert "content-type" in allowed
+    assert reply.headers["Access-Control-Allow-Private-Network"] == "true"
+
+
+def test_errors_carry_cors_headers_too(server: Server) -> None:
+    assert server.get("/nothing", Origin="http://localhost:1").headers["Access-Control-Allow-Origin"]
+
+
+@pytest.mark.parametrize("key", ["", "Bearer ", "Bearer abc123", "Bearer undefined", "Basic eDp5"])
+def test_without_a_password_any_key_is_accepted(server: Server, key: str) -> None:
+    assert server.get("/v1/models", Authorization=key).status == 200
+
+
+def test_with_a_password_the_key_is_asked_for(protected: Server) -> None:
+    assert protected.get("/api/extra/version").json["protected"] is True
+    for path in (GENERATE, "/v1/completions", "/api/extra/abort", "/api/extra/tokencount"):
+        assert protected.post(path, {"prompt": "a"}).status == 401
+        assert protected.post(path, {"prompt": "a"}, Authorization="Bearer wrong").status == 401
+    reply = protected.post(GENERATE, {"prompt": "a", "max_length": 1}, Authorization="Bearer open sesame")
+    assert reply.status == 200
+    assert protected.get("/v1/models", X_Api_Key="open sesame").status == 200
+
+
+def test_unknown_routes_and_methods_answer_in_json(server: Server) -> None:
+    assert server.get("/nothing").status == 404
+    assert server.get("/nothing").json["detail"]["type"] == "not_found"
+    wrong = server.get("/v1/chat/completions")
+    assert wrong.status == 405
+    assert "GET" in wrong.json["error"]["message"]
+
+
+def test_a_body_over_the_limit_is_refused_in_words(server: Server) -> None:
+    reply = server.post("/v1/completions", b'{"prompt": "' + b"a" * (32 * 1024 * 1024) + b'"}')
+    assert reply.status == 413
+    assert "32 MB" in reply.json["error"]["message"]

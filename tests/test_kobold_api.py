@@ -1,0 +1,185 @@
+"""The KoboldAI dialect over real HTTP with the real starter model; streams are read from raw sockets."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server, read_to_end, wait_until
+
+STREAM = "/api/extra/generate/stream"
+ENDLESS: Any = {"prompt": "Once upon a time", "max_length": 3000, "ban_eos_token": True, "temperature": 1.0}
+FRAME = re.compile(rb'event: message\ndata: (\{"token": .*\})\n\n')
+
+
+def frames_of(body: bytes) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in FRAME.findall(body)]
+
+
+def test_chim_reads_its_stream_line_by_line_until_the_server_closes(server: Server) -> None:
+    """Hand-written HTTP with a trailing slash and ``Connection: close``, read to the end, byte for byte."""
+    body = {
+        "prompt": "one two three",
+        "max_length": 4,
+        "temperature": 0,
+        "trim_stop": True,
+        "stop_sequence": ["", "###"],
+    }
+    raw = read_to_end(server.send_raw(f"{STREAM}/", body, "Connection: close"))
+    head, _, stream = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"chunked" not in head
+    assert b"Content-Type: text/event-stream" in head
+    assert b"".join(b"event: message\ndata: %s\n\n" % frame for frame in FRAME.findall(stream)) == stream
+    assert all(
+        line == b"" or line.startswith((b"event: message", b'data: {"token": "')) for line in stream.split(b"\n")
+    )
+
+
+def test_a_stream_ends_with_an_empty_token_and_the_reason(server: Server) -> None:
+    *pieces, last = frames_of(server.post(STREAM, {"prompt": "one two", "max_length": 3}).body)
+    assert last == {"token": "", "finish_reason": "length"}
+    assert all(piece["finish_reason"] is None and piece["token"] for piece in pieces)
+
+
+def test_a_json_reply_begins_as_chim_compares_it(server: Server) -> None:
+    body = {"prompt": "Answer in JSON:", "max_length": 8, "temperature": 0, "grammar": 'root ::= "{" "}"'}
+    assert b'data: {"token": "{' in server.post(STREAM, body).body
+
+
+def test_a_grammar_constrains_the_reply_and_an_invalid_one_is_left_out(server: Server) -> None:
+    grammar = 'root ::= "{\\"mood\\": \\"" ("happy" | "sad") "\\"}"'
+    body = {"prompt": "How do you feel?", "max_length": 40, "grammar": grammar}
+    text = server.post("/api/v1/generate", body).json["results"][0]["text"]
+    assert json.loads(text)["mood"] in ("happy", "sad")
+    assert server.post("/api/v1/generate", {**body, "max_length": 2, "grammar": "root ::= ((("}).status == 200
+
+
+def test_generate_answers_with_text_reason_and_counts(server: Server) -> None:
+    result = server.post("/api/v1/generate", {"prompt": "The sky is", "max_length": 5, "temperature": 0}).json[
+        "results"
+    ][0]
+    assert result["text"]
+    assert result["finish_reason"] == "length"
+    assert result["completion_tokens"] == 5
+    assert result["prompt_tokens"] == 3
+
+
+@pytest.mark.parametrize("path", ["/api/v1/generate", "/api/latest/generate", "/api/v1/generate/"])
+def test_every_spelling_of_the_route_works(server: Server, path: str) -> None:
+    assert server.post(path, {"prompt": "a", "max_length": 1}).status == 200
+
+
+def test_null_and_odd_values_count_as_absent(server: Server) -> None:
+    odd = {"temperature": None, "top_p": "0.9", "rep_pen": None, "stop_sequence": None, "memory": None, "top_k": ""}
+    assert server.post("/api/v1/generate", {"prompt": "a", "max_length": "1", **odd}).status == 200
+
+
+def test_a_prompt_that_is_a_list_is_refused_in_words(server: Server) -> None:
+    reply = server.post("/api/v1/generate", {"prompt": ["a"]})
+    assert reply.status == 400
+    assert reply.json["detail"]["msg"] == "prompt must be text."
+
+
+def test_memory_survives_when_the_prompt_is_too_long(server: Server) -> None:
+    memory, prompt = "The password is swordfish. " * 5, "noise " * 5000
+    counted = server.post("/api/extra/tokencount", {"prompt": memory}).json["value"]
+    result = server.post("/api/v1/generate", {"prompt": prompt, "memory": memory, "max_length": 4}).json["results"][0]
+    assert counted < result["prompt_tokens"] <= 4096 - 4
+
+
+def test_the_token_count_matches_the_ids(server: Server) -> None:
+    answer = server.post("/api/extra/tokencount", {"prompt": "Hello there, traveller!"}).json
+    assert answer["value"] == len(answer["ids"]) > 3
+
+
+def test_the_model_is_named_as_koboldcpp_names_it(server: Server) -> None:
+    assert server.get("/api/v1/model").json == {"result": "koboldcpp/SmolLM2-135M-Instruct.Q4_1"}
+    assert server.get("/api/latest/model/").json == server.get("/api/v1/model").json
+
+
+def test_versions_and_lengths_unlock_what_clients_look_for(server: Server) -> None:
+    version = server.get("/api/extra/version").json
+    assert version["result"] == "KoboldCpp"
+    assert version["protected"] is False
+    assert server.get("/api/v1/info/version").json == {"result": "1.2.5"}
+    assert server.get("/api/v1/config/max_context_length").json == {"value": 4096}
+    assert server.get("/api/extra/true_max_context_length").json == {"value": 4096}
+    assert server.get("/api/v1/config/max_length").json == {"value": 768}
+
+
+def test_json_is_laid_out_as_koboldcpp_does(server: Server) -> None:
+    assert server.get("/api/v1/info/version").body == b'{"result": "1.2.5"}'
+
+
+def test_perf_tells_of_the_last_reply(server: Server) -> None:
+    before = server.get("/api/extra/perf").json["total_gens"]
+    server.post(
+        "/api/v1/generate", {"prompt": "one two three", "max_length": 6, "ban_eos_token": True, "sampler_seed": 42}
+    )
+    perf = server.get("/api/extra/perf").json
+    assert perf["total_gens"] == before + 1
+    assert perf["last_token_count"] == 6
+    assert perf["last_seed"] == 42
+    assert perf["last_eval_speed"] > 0
+    assert perf["stop_reason"] == 0
+
+
+def test_the_text_so_far_can_be_read_by_its_genkey_and_no_other(server: Server) -> None:
+    connection = server.send_raw(STREAM, {**ENDLESS, "genkey": "KCPP1234"})
+    text = wait_until(lambda: check(server, "KCPP1234"), "some text")
+    assert check(server, "KCPP1234").startswith(text)
+    assert check(server, "KCPP9999") == ""
+    assert server.post("/api/extra/abort", {"genkey": "KCPP1234"}).json == {"success": "true", "done": "true"}
+    assert frames_of(read_to_end(connection))[-1] == {"token": "", "finish_reason": "length"}
+    assert check(server, "KCPP1234").startswith(text)  # readable until the next reply begins
+
+
+def test_an_abort_with_another_key_stops_nothing(server: Server) -> None:
+    connection = server.send_raw(STREAM, {**ENDLESS, "genkey": "mine"})
+    wait_until(lambda: check(server, "mine"), "some text")
+    assert server.post("/api/extra/abort", {"genkey": "yours"}).json == {"success": "false", "done": "false"}
+    assert server.snapshot().requests
+    connection.close()
+
+
+def test_an_abort_without_a_body_stops_a_reply_of_the_openai_dialect(server: Server) -> None:
+    """SillyTavern generates on /v1/completions and presses stop here. The text so far comes back with status 200."""
+    answers: list[Any] = []
+    body = {"prompt": "Once", "max_tokens": 3000, "ignore_eos": True}
+    asking = threading.Thread(target=lambda: answers.append(server.post("/v1/completions", body)))
+    asking.start()
+    wait_until(lambda: any(row.completion_tokens for row in server.snapshot().requests), "some tokens")
+    assert server.post("/api/extra/abort").json["success"] == "true"
+    asking.join()
+    assert answers[0].status == 200
+    assert answers[0].json["choices"][0]["text"]
+
+
+def test_an_abort_while_idle_is_a_success(server: Server) -> None:
+    assert server.post("/api/extra/abort", b"").json["success"] == "true"
+
+
+def test_status_routes_answer_while_a_long_prompt_is_read(server: Server) -> None:
+    connection = server.send_raw(STREAM, {"prompt": "story " * 3500, "max_length": 1})
+    wait_until(lambda: server.snapshot().stats.running, "the prompt to be read")
+    assert server.post("/api/extra/tokencount", {"prompt": "hello"}).json["value"] == 1
+    assert server.get("/api/extra/perf").json["idle"] == 0
+    read_to_end(connection)
+
+
+def test_headers_arrive_before_the_prompt_has_been_read(server: Server) -> None:
+    connection = server.send_raw(STREAM, {"prompt": "story " * 3500, "max_length": 1}, "Connection: close")
+    first = connection.recv(65536)
+    assert first.startswith(b"HTTP/1.1 200 OK")
+    assert b"data:" not in first
+    read_to_end(connection)
+
+
+def check(server: Server, genkey: str) -> str:
+    text: str = server.post("/api/extra/generate/check", {"genkey": genkey}).json["results"][0]["text"]
+    return text

@@ -1,0 +1,129 @@
+"""The launcher as a user starts it: a process of its own, without a window."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+Launch = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def launch(starter_model: Path, tmp_path: Path) -> Iterator[Launch]:
+    """Starts ``launcher.py`` with the given flags and no display; what it prints is in ``output_of``."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*flags: str) -> subprocess.Popen[str]:
+        environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+        with (tmp_path / f"output{len(started)}").open("w") as output:
+            command = [sys.executable, str(ROOT / "launcher.py"), *flags]
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment, text=True, cwd=tmp_path
+            )
+        process.args = str(tmp_path / f"output{len(started)}")
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    return Path(str(process.args)).read_text()
+
+
+def wait_for_output(process: subprocess.Popen[str], text: str) -> str:
+    wait_until(lambda: text in output_of(process) or process.poll() is not None, f"{text!r} in the output")
+    assert text in output_of(process), output_of(process)
+    return output_of(process)
+
+
+def test_without_a_display_it_says_so_and_serves_the_starter_model(launch: Launch) -> None:
+    process = launch("--port", "0", "--contextsize", "512", "--threads", "1")
+    output = wait_for_output(process, "is ready")
+    assert "There is no display" in output
+    address = re.search(r"Serving on (http://127\.0\.0\.1:\d+)", output)
+    assert address
+    for line in (
+        f"Mantella            {address[1]}/v1",
+        f"SillyTavern         {address[1]}",
+        f"CHIM / Herika       {address[1]}",
+    ):
+        assert line in output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_it_ends_cleanly_when_it_is_told_to(launch: Launch) -> None:
+    process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
+    wait_for_output(process, "is ready")
+    (engine,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert not engine.is_running()
+    assert "Traceback" not in output_of(process)
+
+
+def test_the_engine_ends_when_the_launcher_is_killed(launch: Launch) -> None:
+    process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
+    wait_for_output(process, "is ready")
+    (engine,) = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    wait_until(lambda: not engine.is_running(), "the engine to end", 20)
+
+
+def test_a_port_in_use_is_an_error_that_names_the_program(launch: Launch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = launch("--skiplauncher", "--port", str(port))
+        assert process.wait(20) == 2
+    assert f"Port {port} is already used by" in output_of(process)
+    assert f"(process {os.getpid()})" in output_of(process)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--port", "many"], "port: 'many' is not a whole number."),
+        (["--contextsize", "3"], "contextsize: 3 is too small"),
+        (["--model", "/no/such.gguf"], "There is no file /no/such.gguf."),
+        (["--nonsense"], "--nonsense"),
+        (["--host", "0.0.0.0"], "opens the server to your network"),
+        (["--chatcompletionsadapter", "Klingon"], "'Klingon' is neither a preset nor a file"),
+    ],
+)
+def test_a_bad_value_is_one_sentence_and_status_2(launch: Launch, flags: list[str], sentence: str) -> None:
+    process = (
+        launch("--skiplauncher", "--port", "0", *flags) if "--port" not in flags else launch("--skiplauncher", *flags)
+    )
+    assert process.wait(20) == 2
+    assert sentence in output_of(process)
+    assert "Traceback" not in output_of(process)
+
+
+def test_unknown_flags_of_koboldcpp_are_a_warning(launch: Launch) -> None:
+    process = launch("--skiplauncher", "--port", "0", "--usecublas", "normal", "0", "--flashattention")
+    output = wait_for_output(process, "Serving on")
+    assert "--usecublas is a flag of KoboldCpp that Tavernkeep does not have" in output
+    assert "--flashattention" in output
+
+
+def test_the_version_is_printed(launch: Launch) -> None:
+    process = launch("--version")
+    assert process.wait(20) == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", output_of(process))
