@@ -19,7 +19,6 @@ from server.events import (
     EngineEvent,
     EngineState,
     EngineStats,
-    Finished,
     LauncherEvent,
     LoadModel,
     LoadProgress,
@@ -189,9 +188,11 @@ class Controller:
     def _load(self, settings: Settings) -> None:
         engine = EngineClient(
             on_event=lambda event: self._take(engine, event),
+            on_over=self._ledger.finish,
             on_exit=lambda sentence: self._died(engine, sentence),
         )
         self._engine = engine
+        log.info("Loading %s.", Path(settings.model).name)
         self._change(state=EngineState.LOADING, progress=0.0, sentence="", model=None, stats=EngineStats())
         engine.start(
             LoadModel(
@@ -223,8 +224,6 @@ class Controller:
             self._died(engine, event.sentence)
         elif isinstance(event, EngineStats):
             self._change(stats=event)
-        elif isinstance(event, Finished):
-            self._ledger.finish(event)
 
     def _died(self, engine: EngineClient, sentence: str) -> None:
         if engine is self._engine:
@@ -237,7 +236,8 @@ class Controller:
             after = self._now
         if before.state is not after.state:
             self._events.append(StateChanged(after.state))
-            log.info("%s", describe(after))
+            if after.state is not EngineState.LOADING:
+                log.info("%s", describe(after))
 
     def _generations(self) -> list[Generation]:
         engine = self._engine

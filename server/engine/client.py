@@ -107,12 +107,18 @@ class Generation:
 class EngineClient:
     """One engine process with one model, from :meth:`start` to :meth:`close`.
 
-    ``on_event`` gets every event that belongs to no single reply, and the :class:`Finished` ones; ``on_exit`` gets a
-    sentence when the process ends by itself. Both are called on this object's thread.
+    ``on_event`` gets every event that belongs to no single reply, ``on_over`` each reply that has ended, ``on_exit`` a
+    sentence when the process ends by itself. All are called on this object's thread.
     """
 
-    def __init__(self, on_event: Callable[[EngineEvent], None], on_exit: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        on_event: Callable[[EngineEvent], None],
+        on_over: Callable[[Generation], None],
+        on_exit: Callable[[str], None],
+    ) -> None:
         self._on_event = on_event
+        self._on_over = on_over
         self._on_exit = on_exit
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
@@ -240,15 +246,16 @@ class EngineClient:
             if mailbox:
                 mailbox.put(event.value)
             return
-        if isinstance(event, (TextPiece, Finished, Refused)):
-            with self._lock:
-                generation = self._generations.get(event.request_id)
-                if not isinstance(event, TextPiece):
-                    self._generations.pop(event.request_id, None)
-            if generation:
-                generation.deliver(event)
-        if not isinstance(event, TextPiece):
+        if not isinstance(event, (TextPiece, Finished, Refused)):
             self._on_event(event)
+            return
+        with self._lock:
+            generation = self._generations[event.request_id]
+            if not isinstance(event, TextPiece):
+                del self._generations[event.request_id]
+        generation.deliver(event)
+        if generation.over:
+            self._on_over(generation)
 
     def _bury(self, sentence: str) -> None:
         with self._lock:
@@ -257,6 +264,7 @@ class EngineClient:
             calls, self._calls = list(self._calls.values()), {}
         for generation in generations:
             generation.deliver(EngineDied(sentence))
+            self._on_over(generation)
         for mailbox in calls:
             mailbox.put(EngineDied(sentence))
         if not self._closing:

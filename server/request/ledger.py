@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 from server.engine.client import Generation
 from server.events import Finished
+
+log = logging.getLogger("tavernkeep.replies")
 
 REMEMBERED_KEYS = 64
 
@@ -42,12 +45,14 @@ class Ledger:
                 self._current.popitem(last=False)
             self._last_active = time.monotonic()
 
-    def finish(self, finished: Finished) -> None:
-        """A reply has ended."""
+    def finish(self, generation: Generation) -> None:
+        """A reply has ended, one way or another. One line in the log tells of it, without its text."""
         with self._lock:
-            self._replies += 1
-            self._last = finished
             self._last_active = time.monotonic()
+            if generation.finished:
+                self._replies += 1
+                self._last = generation.finished
+        log.info("%s %s: %s", generation.client, generation.route, _outcome(generation))
 
     def text(self, genkey: str) -> str:
         """What the current reply of ``genkey`` has said so far; "" for a key that was never used."""
@@ -59,6 +64,17 @@ class Ledger:
         now = time.monotonic()
         with self._lock:
             return Totals(self._replies, self._last, now - self._started, now - self._last_active)
+
+
+def _outcome(generation: Generation) -> str:
+    finished = generation.finished
+    if finished is None:
+        return str(generation.error)
+    speed = finished.completion_tokens / finished.decode_seconds if finished.decode_seconds else 0.0
+    return (
+        f"{finished.prompt_tokens} tokens read in {finished.prompt_seconds:.1f} s,"
+        f" {finished.completion_tokens} generated at {speed:.1f} tokens/s ({finished.reason.value})"
+    )
 
 
 def to_abort(running: list[Generation], genkey: str, client: str) -> list[Generation]:

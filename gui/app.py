@@ -1,0 +1,248 @@
+"""The window as a whole: the launcher calls :func:`run`, tests drive an :class:`App` without a main loop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tkinter
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+import customtkinter as ctk
+import darkdetect  # type: ignore[import-untyped]
+
+from gui import theme
+from gui.cards.launch_card import LaunchActions, LaunchCard
+from gui.cards.live_card import LiveCard
+from gui.cards.log_card import LogCard
+from gui.event_pump import EventPump, Lane
+from gui.theme import CARD_GAP, GAP, PADDING
+from gui.view_state import (
+    Inspection,
+    Pending,
+    fitting_context,
+    form_of,
+    form_view,
+    live_view,
+    model_path,
+    settings_of,
+)
+from gui.widgets import Button, Label, Row
+from server.errors import SettingsError
+from server.events import LauncherEvent, LogLine, ModelFile, Snapshot
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.controller import Controller
+
+TITLE: Final = "Tavernkeep"
+_TYPING_PAUSE_MS: Final = 250
+_LONGEST_STOP_MS: Final = 10_000
+logger = logging.getLogger("tavernkeep.window")
+
+
+def run(controller: Controller, settings: Settings) -> int:
+    """Show the window until it is closed. Raises ``tkinter.TclError`` when there is no display."""
+    app = App(controller, settings)
+    try:
+        app.root.mainloop()
+    except KeyboardInterrupt:
+        logger.info("Stopped from the terminal.")
+    finally:
+        if not app.closed:
+            controller.stop()
+    return 0
+
+
+class App:
+    """The window and its poller.
+
+    ``appearance`` is "dark" or "light", ``scale`` 1.0 at 96 dpi; both default to what the desktop says.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        settings: Settings,
+        *,
+        appearance: str | None = None,
+        scale: float | None = None,
+    ) -> None:
+        self._controller = controller
+        self._settings = settings
+        self._snapshot = Snapshot()
+        self._pending = Pending.NONE
+        self._notice = ""
+        self._inspected_path = ""
+        self._inspection = Inspection()
+        self._inspect_timer = ""
+        self._context_chosen = settings.contextsize != Settings().contextsize
+        self._closing = False
+        self.closed = False
+        # "system" would start a gsettings process every 30 ms on Linux: ask once.
+        ctk.set_appearance_mode(appearance or ("dark" if darkdetect.isDark() else "light"))
+        self.root = ctk.CTk(fg_color=theme.PAGE, className=TITLE)
+        self.root.report_callback_exception = self._report
+        self._size_window(scale)
+        self._build()
+        self.launch.fill(form_of(settings, controller.starter_model()))
+        self.pump = EventPump(self.root, controller, self._tick)
+        self._form_changed()
+
+    def close(self) -> None:
+        """Stop the server without freezing the window, then take it away. Pressed twice is pressed once."""
+        if self._closing:
+            return
+        self._closing = True
+        self._pending = Pending.STOPPING
+        self._refresh()
+        self.pump.submit(Lane.ACTIONS, self._controller.stop, lambda _: self._destroy(), lambda _: self._destroy())
+        self.root.after(_LONGEST_STOP_MS, self._destroy)
+
+    # --- building -------------------------------------------------------------------------------------------
+
+    def _size_window(self, scale: float | None) -> None:
+        scale = scale or display_scale(self.root)
+        ctk.set_widget_scaling(scale)
+        ctk.set_window_scaling(scale)
+        self.root.maxsize(1_000_000, 1_000_000)  # a new scale pins the window's size for a second
+        self.root.minsize(*theme.SMALLEST_WINDOW)
+        self.root.geometry("{}x{}".format(*theme.WINDOW_SIZE))
+        self.root.title(TITLE)
+        self.root.protocol("WM_DELETE_WINDOW", self.close)
+
+    def _build(self) -> None:
+        root = self.root
+        root.grid_columnconfigure(0, weight=3, uniform="cards")
+        root.grid_columnconfigure(1, weight=2, uniform="cards")
+        root.grid_rowconfigure(1, weight=1)
+        root.grid_rowconfigure(2, weight=2)  # the log gives way when a card needs room for a problem
+        header = Row(root)
+        header.grid(row=0, column=0, columnspan=2, sticky="ew", padx=PADDING, pady=GAP)
+        header.grid_columnconfigure(0, weight=1)
+        Label(header, TITLE, font=theme.PAGE_TITLE).grid(row=0, column=0, sticky="w")
+        self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
+        self.appearance_button.grid(row=0, column=1)
+        actions = LaunchActions(self._form_changed, self._context_was_chosen, self._start, self._stop)
+        self.launch = LaunchCard(root, self._controller.templates(), actions)
+        self.launch.frame.grid(row=1, column=0, sticky="nsew", padx=(CARD_GAP, 0))
+        self.live = LiveCard(root)
+        self.live.frame.grid(row=1, column=1, sticky="nsew", padx=CARD_GAP)
+        self.log = LogCard(root)
+        self.log.frame.grid(row=2, column=0, columnspan=2, sticky="nsew", padx=CARD_GAP, pady=CARD_GAP)
+        self._name_appearance_button()
+
+    # --- what the user does ---------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._notice = ""
+        try:
+            settings = settings_of(self.launch.form, self._settings)
+        except SettingsError as error:
+            self._action_failed(str(error))
+            return
+        self._pending = Pending.STARTING
+        self._refresh()
+        self.pump.submit(Lane.ACTIONS, lambda: self._controller.start(settings), self._action_done, self._action_failed)
+
+    def _stop(self) -> None:
+        self._notice = ""
+        self._pending = Pending.STOPPING
+        self._refresh()
+        self.pump.submit(Lane.ACTIONS, self._controller.stop, self._action_done, self._action_failed)
+
+    def _action_done(self, _: None) -> None:
+        self._action_failed("")
+
+    def _action_failed(self, sentence: str) -> None:
+        self._notice = sentence
+        if not self._closing:
+            self._pending = Pending.NONE
+        self._snapshot = self._controller.snapshot()
+        self._refresh()
+
+    def _context_was_chosen(self) -> None:
+        self._context_chosen = True
+        self._form_changed()
+
+    def _form_changed(self) -> None:
+        path = model_path(self.launch.form.model)
+        if path != self._inspected_path:
+            self._inspected_path = path
+            self._inspection = Inspection()
+            if self._inspect_timer:
+                self.root.after_cancel(self._inspect_timer)
+            self._inspect_timer = self.root.after(_TYPING_PAUSE_MS, self._inspect, path) if path else ""
+        self._refresh()
+
+    def _inspect(self, path: str) -> None:
+        self._inspect_timer = ""
+        self.pump.submit(
+            Lane.READING,
+            lambda: self._controller.inspect_model(path),
+            lambda file: self._inspected(path, Inspection(file=file)),
+            lambda sentence: self._inspected(path, Inspection(problem=sentence)),
+        )
+
+    def _inspected(self, path: str, inspection: Inspection) -> None:
+        if path != self._inspected_path:
+            return
+        self._inspection = inspection
+        if inspection.file is not None and not self._context_chosen:
+            self._fit_context(inspection.file)
+        self._refresh()
+
+    def _fit_context(self, file: ModelFile) -> None:
+        self.launch.context_entry.show(fitting_context(self.launch.form.contextsize, file))
+
+    def _switch_appearance(self) -> None:
+        ctk.set_appearance_mode("light" if ctk.get_appearance_mode() == "Dark" else "dark")
+        self.log.tint()
+        self._name_appearance_button()
+
+    def _name_appearance_button(self) -> None:
+        self.appearance_button.configure(
+            text="Light colours" if ctk.get_appearance_mode() == "Dark" else "Dark colours"
+        )
+
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    def _tick(self, snapshot: Snapshot, events: list[LauncherEvent]) -> None:
+        self.log.append([event for event in events if isinstance(event, LogLine)])
+        self._snapshot = snapshot
+        self._form_changed()  # not every way to edit a field sends an event: X11's middle click does not
+
+    def _refresh(self) -> None:
+        form = self.launch.form
+        self.launch.show(form_view(form, self._inspection, self._snapshot, self._pending))
+        self.live.show(live_view(self._snapshot, self._pending, self._notice))
+
+    def _report(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            self.close()
+            return
+        logger.error("The window made a mistake: %s", error, exc_info=(kind, error, trace))
+
+    def _destroy(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.pump.stop()
+        # customtkinter leaves timers behind that complain on stderr once the window is gone. Cancel them by
+        # their Tcl names: after_cancel() would also delete the commands, which destroy() then misses.
+        for timer in self.root.tk.splitlist(self.root.tk.eval("after info")):
+            self.root.tk.call("after", "cancel", timer)
+        self.root.destroy()
+
+
+def display_scale(root: tkinter.Misc) -> float:
+    """The scale for this display, in quarters, no larger than the smallest window fits on the screen.
+
+    customtkinter asks Windows and macOS itself, but not X11.
+    """
+    if sys.platform in ("win32", "darwin"):
+        return 1.0
+    wanted = round(root.winfo_fpixels("1i") / 96 * 4) / 4
+    width, height = theme.SMALLEST_WINDOW
+    fitting = min(root.winfo_screenwidth() / width, root.winfo_screenheight() / height)
+    return max(0.75, min(wanted, int(fitting * 4) / 4))

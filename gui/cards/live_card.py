@@ -1,0 +1,145 @@
+"""What is happening: state, progress, speed, requests, model and the addresses to paste; built by the app."""
+
+from __future__ import annotations
+
+import tkinter
+from typing import Final
+
+import customtkinter as ctk
+
+from gui import theme
+from gui.theme import GAP, PADDING
+from gui.view_state import LiveView
+from gui.widgets import Bar, Button, Card, Entry, Label, Row, show_if
+
+_COPIED_MS: Final = 1500
+
+
+class AddressRow:
+    """An address with its Copy button."""
+
+    def __init__(self, parent: tkinter.Misc, name: str, row: int) -> None:
+        self._parent = parent
+        label = Label(parent, name, colour=theme.DIM, height=theme.FIELD_HEIGHT)
+        label.grid(row=row, column=0, sticky="w", pady=(4, 0))
+        self.entry = Entry(parent)
+        self.entry.read_only()
+        self.entry.grid(row=row, column=1, sticky="ew", padx=(GAP, GAP), pady=(4, 0))
+        self.copy_button = Button(parent, "Copy", self._copy, width=72)
+        self.copy_button.grid(row=row, column=2, pady=(4, 0))
+
+    def show(self, address: str) -> None:
+        """Show the address; none means there is nothing to copy."""
+        self.entry.show(address)
+        self.copy_button.enable(bool(address))
+
+    def _copy(self) -> None:
+        self._parent.clipboard_clear()
+        self._parent.clipboard_append(self.entry.get())
+        self.copy_button.configure(text="Copied")
+        self._parent.after(_COPIED_MS, lambda: self.copy_button.configure(text="Copy"))
+
+
+class LiveCard:
+    """The card's widgets; ``show`` draws the parts of a view that changed."""
+
+    def __init__(self, parent: tkinter.Misc) -> None:
+        self._view: LiveView | None = None
+        self.frame = Card(parent)
+        self.frame.grid_columnconfigure(0, weight=1)
+        self._build_headline(0)
+        self._build_progress(1)
+        self._build_problem(2)
+        self._build_speed(3)
+        self._build_rows(4)
+        self.frame.grid_rowconfigure(5, weight=1)
+        self._build_addresses(6)
+
+    def show(self, view: LiveView) -> None:
+        """Draw what changed."""
+        if view == self._view:
+            return
+        self._view = view
+        self.dot.show("●", theme.TONES[view.tone])
+        self.headline.show(view.headline, theme.TONES[view.tone])
+        show_if(self.progress, view.progress is not None)
+        self.progress.show(view.progress or 0.0)
+        self.problem.show(view.problem)
+        show_if(self.problem_box, bool(view.problem))
+        show_if(self.speed_box, view.numbers)
+        show_if(self.rows, view.numbers)
+        self.speed.show(view.speed, theme.TEXT if view.busy else theme.LOCKED)
+        self.requests.show(view.requests)
+        self.replies.show(view.replies)
+        self.prompt_speed.show(view.prompt_speed)
+        self.context.show(view.context)
+        self.context_bar.show(view.context_fill)
+        self.model.show(view.model)
+        self.model_detail.show(view.model_detail)
+        self.kobold.show(view.kobold_address)
+        self.openai.show(view.openai_address)
+
+    def _build_headline(self, row: int) -> None:
+        box = Row(self.frame)
+        box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(PADDING, 0))
+        box.grid_columnconfigure(1, weight=1)
+        self.dot = Label(box, "●", font=theme.CARD_TITLE, colour=theme.DIM)
+        self.dot.grid(row=0, column=0, sticky="n", padx=(0, 6))
+        self.headline = Label(box, font=theme.CARD_TITLE, colour=theme.DIM, wraps=True)
+        self.headline.grid(row=0, column=1, sticky="ew")
+
+    def _build_progress(self, row: int) -> None:
+        self.progress = Bar(self.frame)
+        self.progress.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(GAP, 0))
+        self.progress.grid_remove()
+
+    def _build_problem(self, row: int) -> None:
+        self.problem_box = ctk.CTkFrame(
+            self.frame,
+            fg_color=theme.PROBLEM_FILL,
+            border_color=theme.PROBLEM_BORDER,
+            border_width=1,
+            corner_radius=theme.RADIUS,
+        )
+        self.problem_box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(GAP, 0))
+        self.problem_box.grid_columnconfigure(0, weight=1)
+        self.problem = Label(self.problem_box, wraps=True)
+        self.problem.grid(row=0, column=0, sticky="ew", padx=10, pady=6)
+        self.problem_box.grid_remove()
+
+    def _build_speed(self, row: int) -> None:
+        box = self.speed_box = Row(self.frame)
+        box.grid(row=row, column=0, sticky="w", padx=PADDING, pady=(4, 4))
+        self.speed = Label(box, font=theme.HERO, height=48)
+        self.speed.grid(row=0, column=0)
+        Label(box, "tokens/s", colour=theme.DIM).grid(row=0, column=1, sticky="s", padx=GAP, pady=(0, 6))
+
+    def _build_rows(self, row: int) -> None:
+        box = self.rows = Row(self.frame)
+        box.grid(row=row, column=0, sticky="ew", padx=PADDING)
+        box.grid_columnconfigure(1, weight=1)
+        self.requests = self._row(box, "Requests", 0)
+        self.replies = self._row(box, "Replies sent", 1)
+        self.prompt_speed = self._row(box, "Prompt reading", 2)
+        self.context = self._row(box, "Context in use", 3)
+        self.context_bar = Bar(box)
+        self.context_bar.grid(row=4, column=0, columnspan=2, sticky="ew", pady=(0, 4))
+        self.model = self._row(box, "Model", 5)
+        self.model_detail = Label(box, font=theme.SMALL, colour=theme.DIM, anchor="e", wraps=True)
+        self.model_detail.grid(row=6, column=0, columnspan=2, sticky="ew")
+
+    def _row(self, box: tkinter.Misc, name: str, row: int) -> Label:
+        Label(box, name, colour=theme.DIM, height=24).grid(row=row, column=0, sticky="w")
+        value = Label(box, anchor="e", height=24)
+        value.grid(row=row, column=1, sticky="e", padx=(GAP, 0))
+        return value
+
+    def _build_addresses(self, row: int) -> None:
+        box = Row(self.frame)
+        box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(GAP, PADDING))
+        box.grid_columnconfigure(1, weight=1)
+        Label(box, "Paste into your mod or SillyTavern:", font=theme.SMALL, colour=theme.DIM).grid(
+            row=0, column=0, columnspan=3, sticky="w"
+        )
+        self.kobold = AddressRow(box, "KoboldAI", 1)
+        self.openai = AddressRow(box, "OpenAI", 2)

@@ -1,0 +1,72 @@
+"""The last log lines, across the bottom of the window; built by the app, fed once a tick."""
+
+from __future__ import annotations
+
+import logging
+import time
+import tkinter
+from collections.abc import Sequence
+from typing import Final
+
+import customtkinter as ctk
+
+from gui import theme
+from gui.view_state import Tone
+from gui.widgets import Card
+from server.events import LogLine
+
+_LONGEST_LINE: Final = 2000  # one line of 200,000 characters freezes Tk for seconds
+_LINES_KEPT: Final = 1000
+_LEAST_HEIGHT: Final = 56
+
+
+class LogCard:
+    """A read-only text that follows its end unless the user has scrolled up."""
+
+    def __init__(self, parent: tkinter.Misc) -> None:
+        self.frame = Card(parent)
+        self.frame.grid_columnconfigure(0, weight=1)
+        self.frame.grid_rowconfigure(0, weight=1)
+        self.text = ctk.CTkTextbox(
+            self.frame,
+            height=_LEAST_HEIGHT,
+            wrap="none",
+            font=theme.LOG,
+            fg_color=theme.CARD,
+            text_color=theme.DIM,
+            scrollbar_button_color=theme.TRACK,
+            scrollbar_button_hover_color=theme.LOCKED,
+            corner_radius=theme.RADIUS,
+            state="disabled",
+        )
+        self.text.grid(row=0, column=0, sticky="nsew", padx=6, pady=6)
+        self.tint()
+
+    def append(self, lines: Sequence[LogLine]) -> None:
+        """Add lines at the end and forget the oldest."""
+        if not lines:
+            return
+        at_end = self.text.yview()[1] >= 0.999
+        now = time.strftime("%H:%M:%S")
+        self.text.configure(state="normal")
+        for line in lines:
+            start = "" if self.text.index("end-1c") == "1.0" else "\n"
+            self.text.insert("end", f"{start}{now} {line.text.rstrip()[:_LONGEST_LINE]}", _tag(line.level))
+        surplus = int(self.text.index("end-1c").split(".")[0]) - _LINES_KEPT
+        if surplus > 0:
+            self.text.delete("1.0", f"{surplus + 1}.0")
+        self.text.configure(state="disabled")
+        if at_end:
+            self.text.see("end")
+
+    def tint(self) -> None:
+        """Colour warnings and errors for the current appearance; Tk's tags know only one colour each."""
+        dark = ctk.get_appearance_mode() == "Dark"
+        self.text.tag_config("warning", foreground=theme.TONES[Tone.BUSY][dark])
+        self.text.tag_config("error", foreground=theme.TONES[Tone.BAD][dark])
+
+
+def _tag(level: int) -> str:
+    if level >= logging.ERROR:
+        return "error"
+    return "warning" if level >= logging.WARNING else ""

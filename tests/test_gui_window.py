@@ -1,0 +1,526 @@
+"""The real window on a virtual display, driven as a person would, against a scripted controller."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import shutil
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from server.controller import Controller
+from server.errors import ModelLoadError, PortInUse
+from server.events import EngineState, EngineStats, LogLine, ModelFile, ModelInfo, Snapshot
+from server.settings import Settings
+
+tkinter = pytest.importorskip("tkinter", reason="this Python was built without tkinter")
+
+STARTER = "/models/starter.gguf"
+ADDRESS = "http://127.0.0.1:5001"
+DEADLINE_SECONDS = 20
+IDLE = Snapshot()
+LOADING = Snapshot(EngineState.LOADING, progress=0.42, address=ADDRESS)
+LOADED = ModelInfo(
+    name="Mistral-Nemo-Instruct-2407-Q4_K_M",
+    path="/models/nemo.gguf",
+    architecture="llama",
+    parameters=12_200_000_000,
+    size=7_480_000_000,
+    quantisation="Q4_K - Medium",
+    layers=40,
+    trained_context=131072,
+    context=8192,
+    chat_template="",
+    bos_text="",
+    eos_text="",
+    devices=("NVIDIA GeForce RTX 4070 Laptop GPU", "13th Gen Intel(R) Core(TM) i7-13700HX"),
+    cpu_variant="alderlake",
+)
+READY = Snapshot(EngineState.READY, progress=1.0, address=ADDRESS, stats=EngineStats(cells_total=8192))
+
+
+def model_file(path: str, **facts) -> ModelFile:
+    known = {
+        "size": 98_000_000,
+        "architecture": "llama",
+        "name": "A model",
+        "quantisation": "Q4_1",
+        "layers": 30,
+        "trained_context": 8192,
+        "chat_template": "{{ messages }}",
+    }
+    return ModelFile(path=path, **{**known, **facts})
+
+
+class FakeController:
+    """A controller whose every answer is set by the test. ``gate`` holds a start until the test opens it."""
+
+    def __init__(self) -> None:
+        self.state = IDLE
+        self.after_start = READY
+        self.start_error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.lines: list[LogLine] = []
+        self.files: dict[str, ModelFile | Exception] = {}
+        self.calls: list[str] = []
+        self.started: list[Settings] = []
+        self.threads: set[str] = set()
+        self.polls = 0
+
+    def start(self, settings: Settings) -> None:
+        self._note("start")
+        self.started.append(settings)
+        assert self.gate.wait(DEADLINE_SECONDS)
+        if self.start_error is not None:
+            raise self.start_error
+        self.state = self.after_start
+
+    def stop(self) -> None:
+        self._note("stop")
+        self.state = IDLE
+
+    def cancel(self, request_id: int) -> None:
+        self._note("cancel")
+
+    def snapshot(self) -> Snapshot:
+        self.polls += 1
+        return self.state
+
+    def poll_events(self, limit: int = 100) -> list[LogLine]:
+        lines, self.lines = self.lines[:limit], self.lines[limit:]
+        return lines
+
+    def inspect_model(self, path: str) -> ModelFile:
+        self.threads.add(threading.current_thread().name)
+        found = self.files.get(path, model_file(path))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def templates(self) -> tuple[str, ...]:
+        return ("AutoGuess", "Alpaca", "ChatML")
+
+    def starter_model(self) -> str:
+        return STARTER
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        self.threads.add(threading.current_thread().name)
+
+
+@pytest.fixture
+def controller():
+    return FakeController()
+
+
+@pytest.fixture
+def open_window(controller):
+    """Opens windows, collects every error of a Tk callback, and closes what the test left open."""
+    if not os.environ.get("DISPLAY") and shutil.which("Xvfb") is None:
+        pytest.skip("no display, and Xvfb is not installed")
+    from gui.app import App
+
+    apps, errors = [], []
+
+    def open_one(settings=None, **look):
+        app = App(controller, settings or Settings(), **{"appearance": "dark", "scale": 1.0, **look})
+        app.root.report_callback_exception = lambda *error: errors.append(error)
+        apps.append(app)
+        return app
+
+    yield open_one
+    controller.gate.set()
+    for app in apps:
+        app.close()
+        wait_until(app, lambda app=app: app.closed)
+    assert errors == []
+
+
+@pytest.fixture
+def app(open_window):
+    app = open_window()
+    wait_until(app, lambda: "30 layers" in app.launch.model_line.cget("text"))
+    return app
+
+
+def wait_until(app, condition):
+    """Let the window live until ``condition`` holds. Its poller wakes this up ten times a second."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"still waiting: {inspect.getsource(condition).strip()}"
+        app.root.tk.dooneevent(0)
+
+
+def wait_for_ticks(app, controller, count=3):
+    goal = controller.polls + count
+    wait_until(app, lambda: controller.polls >= goal)
+
+
+def shown(widget) -> str:
+    return widget.cget("text")
+
+
+def type_into(entry, text):
+    entry._entry.focus_force()
+    entry.show(text)
+    entry._entry.event_generate("<KeyRelease>", keysym="a")
+
+
+def enabled(button) -> bool:
+    return button.cget("state") == "normal"
+
+
+def test_the_fake_has_the_doors_of_the_real_controller():
+    for name, method in inspect.getmembers(FakeController, inspect.isfunction):
+        if not name.startswith("_"):
+            real = inspect.signature(getattr(Controller, name)).parameters
+            assert list(inspect.signature(method).parameters) == list(real)
+
+
+# --- before the start
+
+
+def test_the_starter_model_is_chosen_and_described(app):
+    assert app.launch.model_entry.get() == STARTER
+    assert shown(app.launch.model_line) == "llama · Q4_1 · 98 MB · 30 layers · trained for 8,192 tokens"
+    assert shown(app.live.headline) == "Stopped"
+    assert enabled(app.launch.start_button)
+
+
+def test_a_chosen_file_is_described(app, monkeypatch):
+    monkeypatch.setattr("tkinter.filedialog.askopenfilename", lambda **_: "/models/other.gguf")
+    app.launch.browse_button.invoke()
+    assert app.launch.model_entry.get() == "/models/other.gguf"
+    assert shown(app.launch.model_line) == "Reading the file…"
+    wait_until(app, lambda: "30 layers" in shown(app.launch.model_line))
+
+
+def test_a_dismissed_file_dialog_changes_nothing(app, monkeypatch):
+    monkeypatch.setattr("tkinter.filedialog.askopenfilename", lambda **_: "")
+    app.launch.browse_button.invoke()
+    assert app.launch.model_entry.get() == STARTER
+
+
+def test_a_file_that_is_no_model_is_said_in_words(app, controller):
+    controller.files["/notes.txt"] = ModelLoadError("notes.txt is not a GGUF file.", "Choose another.")
+    type_into(app.launch.model_entry, "/notes.txt")
+    wait_until(app, lambda: shown(app.launch.model_line) == "notes.txt is not a GGUF file. Choose another.")
+
+
+def test_without_a_model_start_is_switched_off(app):
+    type_into(app.launch.model_entry, "")
+    wait_until(app, lambda: not enabled(app.launch.start_button))
+    assert shown(app.launch.model_line) == "Choose a GGUF model file to start."
+
+
+def test_the_context_slider_ends_at_the_trained_context(app):
+    app.launch.context_slider._canvas.event_generate("<Right>")
+    last = app.launch.context_slider.cget("to")
+    app.launch.context_slider._on_move(last)
+    assert app.launch.context_entry.get() == "8192"
+
+
+def test_a_model_with_less_context_lowers_a_size_nobody_chose(app, controller):
+    controller.files["/small.gguf"] = model_file("/small.gguf", trained_context=2048)
+    type_into(app.launch.model_entry, "/small.gguf")
+    wait_until(app, lambda: app.launch.context_entry.get() == "2048")
+
+
+def test_a_size_from_the_command_line_is_kept(open_window, controller):
+    controller.files[STARTER] = model_file(STARTER, trained_context=2048)
+    app = open_window(Settings(contextsize=4096))
+    wait_until(app, lambda: "2,048" in shown(app.launch.context_hint))
+    assert app.launch.context_entry.get() == "4096"
+
+
+def test_a_model_without_layers_switches_the_slider_off(open_window, controller):
+    controller.files[STARTER] = model_file(STARTER, layers=0)
+    app = open_window()
+    wait_until(app, lambda: "98 MB" in shown(app.launch.model_line))
+    assert app.launch.layers_slider.cget("state") == "disabled"
+    assert shown(app.launch.layers_value) == "Auto"
+
+
+def test_the_mouse_wheel_moves_no_slider(app):
+    app.launch.layers_slider._on_move(12)
+    wait_until(app, lambda: shown(app.launch.layers_value) == "12 of 30")
+    for wheel in ("<Button-4>", "<Button-5>"):
+        app.launch.layers_slider._canvas.event_generate(wheel, x=5, y=5)
+    wait_until(app, lambda: app.launch.layers_slider.get() == 12)
+
+
+def test_arrow_keys_move_a_slider(app):
+    app.root.update()
+    app.launch.layers_slider._canvas.focus_force()
+    app.launch.layers_slider._canvas.event_generate("<Right>")
+    wait_until(app, lambda: shown(app.launch.layers_value) == "CPU only")
+
+
+# --- start and stop
+
+
+def test_start_passes_what_the_form_says(app, controller):
+    app.launch.layers_slider._on_move(12)
+    type_into(app.launch.context_entry, "4k")
+    app.launch.template_menu._dropdown_callback("ChatML")
+    type_into(app.launch.port_entry, "5002")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.live.headline) == f"Ready on {ADDRESS}")
+    wanted = Settings(model=STARTER, gpulayers=12, contextsize=4096, chatcompletionsadapter="ChatML", port=5002)
+    assert controller.started == [wanted]
+
+
+def test_slow_calls_never_run_on_the_windows_thread(app, controller):
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: "stop" in controller.calls)
+    assert threading.current_thread().name not in controller.threads
+
+
+def test_a_field_that_cannot_be_used_is_said_and_nothing_starts(app, controller):
+    type_into(app.launch.port_entry, "http")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.live.problem) == "Port: 'http' is not a whole number.")
+    assert controller.started == []
+    assert enabled(app.launch.start_button)
+
+
+def test_an_open_address_needs_a_password(app, controller):
+    assert app.launch.password_entry.winfo_manager() == ""
+    type_into(app.launch.host_entry, "0.0.0.0")
+    wait_until(app, lambda: app.launch.password_entry.winfo_manager() == "grid")
+    app.launch.start_button.invoke()
+    assert "password" in shown(app.live.problem)
+    type_into(app.launch.password_entry, "swordfish")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: [settings.password for settings in controller.started] == ["swordfish"])
+
+
+def test_a_button_is_pressed_with_the_keyboard(app, controller):
+    app.root.update()
+    app.launch.start_button.focus_set()
+    app.launch.start_button._canvas.focus_force()
+    app.launch.start_button._canvas.event_generate("<space>")
+    wait_until(app, lambda: len(controller.started) == 1)
+
+
+def test_a_button_is_pressed_with_the_mouse(app, controller):
+    canvas = app.launch.start_button._canvas
+    for event in ("<Enter>", "<ButtonPress-1>", "<ButtonRelease-1>"):
+        canvas.event_generate(event, x=4, y=4)
+    wait_until(app, lambda: len(controller.started) == 1)
+
+
+def test_load_progress_is_shown_and_the_form_is_locked(app, controller):
+    controller.after_start = LOADING
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.live.headline) == "Loading… 42 %")
+    assert app.live.progress.get() == pytest.approx(0.42)
+    assert app.live.progress.winfo_manager() == "grid"
+    assert app.launch.model_entry.cget("state") == "readonly"
+    controller.state = READY
+    wait_until(app, lambda: shown(app.live.headline) == f"Ready on {ADDRESS}")
+    assert app.live.progress.winfo_manager() == ""
+
+
+def test_a_failed_load_stays_visible_and_can_be_tried_again(app, controller):
+    controller.after_start = Snapshot(EngineState.FAILED, sentence="The file is truncated.", address=ADDRESS)
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.live.headline) == "Failed")
+    wait_for_ticks(app, controller)
+    assert shown(app.live.problem) == "The file is truncated."
+    assert shown(app.launch.start_button) == "Start"
+    assert enabled(app.launch.start_button)
+    assert app.launch.model_entry.cget("state") == "normal"
+    controller.after_start = READY
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.live.headline) == f"Ready on {ADDRESS}")
+    assert app.live.problem_box.winfo_manager() == ""
+
+
+def test_after_a_failed_load_the_server_can_be_stopped(app, controller):
+    controller.state = Snapshot(EngineState.FAILED, sentence="No.", address=ADDRESS)
+    wait_until(app, lambda: app.launch.stop_server_button.winfo_manager() == "grid")
+    app.launch.stop_server_button.invoke()
+    wait_until(app, lambda: shown(app.live.headline) == "Stopped")
+
+
+def test_a_refused_start_is_explained(app, controller):
+    controller.start_error = PortInUse("Port 5001 is in use by skyrim.exe.", "Choose another port.")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.live.headline) == "Not started")
+    assert shown(app.live.problem) == "Port 5001 is in use by skyrim.exe. Choose another port."
+    assert enabled(app.launch.start_button)
+
+
+def test_a_mistake_of_ours_gives_a_sentence_not_a_traceback(app, controller, caplog):
+    controller.start_error = ZeroDivisionError("division by zero")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: "ZeroDivisionError" in shown(app.live.problem))
+    assert "Traceback" not in shown(app.live.problem)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_window_lives_while_a_start_takes_its_time(app, controller):
+    controller.gate.clear()
+    app.launch.start_button.invoke()
+    assert shown(app.launch.start_button) == "Starting…"
+    assert not enabled(app.launch.start_button)
+    controller.state = dataclasses.replace(LOADING, progress=0.1)
+    wait_for_ticks(app, controller)
+    assert shown(app.live.headline) == "Loading… 10 %"
+    controller.gate.set()
+    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+    assert controller.calls == ["start"]
+
+
+def test_stop_brings_start_back(app, controller):
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+    app.launch.start_button.invoke()
+    assert shown(app.live.headline) == "Stopping…"
+    wait_until(app, lambda: shown(app.live.headline) == "Stopped")
+    assert controller.calls == ["start", "stop"]
+    assert enabled(app.launch.start_button)
+
+
+# --- while it runs
+
+
+def test_speeds_follow_eight_streams(app, controller):
+    for running in range(1, 9):
+        stats = EngineStats(running, 8 - running, 20.5 * running, 300.0, 100 * running, 8192)
+        controller.state = dataclasses.replace(READY, stats=stats, replies=running)
+        wait_until(app, lambda running=running: shown(app.live.requests).startswith(f"{running} running"))
+        assert shown(app.live.speed) == f"{20.5 * running:.1f}"
+        assert shown(app.live.context) == f"{100 * running} of 8,192"
+    assert shown(app.live.prompt_speed) == "300 tokens/s"
+
+
+def test_a_tick_without_news_touches_no_widget(app, controller, monkeypatch):
+    controller.state = READY
+    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+    touched = []
+    monkeypatch.setattr("customtkinter.CTkLabel.configure", lambda widget, **changes: touched.append(changes))
+    wait_for_ticks(app, controller)
+    assert touched == []
+
+
+def test_an_address_is_copied(app, controller):
+    assert not enabled(app.live.openai.copy_button)
+    controller.state = READY
+    wait_until(app, lambda: enabled(app.live.openai.copy_button))
+    app.live.openai.copy_button.invoke()
+    assert app.root.clipboard_get() == f"{ADDRESS}/v1"
+    assert shown(app.live.openai.copy_button) == "Copied"
+
+
+def test_the_log_shows_the_last_lines_and_stays_bounded(app, controller):
+    controller.lines = [LogLine(20, f"line {number}") for number in range(1500)] + [LogLine(40, "x" * 100_000)]
+    wait_until(app, lambda: "line 1499" in app.log.text.get("1.0", "end"))
+    wait_until(app, lambda: "xxx" in app.log.text.get("1.0", "end"))
+    lines = app.log.text.get("1.0", "end-1c").split("\n")
+    assert len(lines) == 1000
+    assert [line.split(" ", 1)[1] for line in lines[-2:]] == ["line 1499", "x" * 2000]
+    assert app.log.text.tag_ranges("error")
+
+
+def test_the_colours_can_be_switched(app):
+    assert shown(app.appearance_button) == "Light colours"
+    app.appearance_button.invoke()
+    assert shown(app.appearance_button) == "Dark colours"
+
+
+# --- size
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+@pytest.mark.parametrize(
+    "state",
+    [IDLE, LOADING, dataclasses.replace(READY, model=LOADED), Snapshot(EngineState.FAILED, sentence="word " * 60)],
+    ids=lambda state: state.state.value,
+)
+def test_everything_fits_into_the_smallest_window(open_window, controller, state, scale):
+    controller.state = state
+    controller.files[STARTER] = ModelLoadError("starter.gguf is cut off: " + "words " * 20)
+    app = open_window(Settings(host="0.0.0.0", password="x"), scale=scale)
+    app.root.geometry("900x600")
+    app.root.update()
+    wait_for_ticks(app, controller)
+    for card in (app.launch.frame, app.live.frame):
+        assert card.winfo_reqheight() <= card.winfo_height()
+
+
+@pytest.mark.parametrize(
+    ("dots_per_inch", "screen", "scale"),
+    [(100, (1920, 1080), 1.0), (144, (2560, 1440), 1.5), (192, (3840, 2160), 2.0), (192, (1366, 768), 1.25)],
+)
+def test_the_scale_follows_the_display_but_fits_the_screen(dots_per_inch, screen, scale, monkeypatch):
+    from gui.app import display_scale
+
+    monkeypatch.setattr("sys.platform", "linux")
+    display = SimpleNamespace(
+        winfo_fpixels=lambda _: dots_per_inch,
+        winfo_screenwidth=lambda: screen[0],
+        winfo_screenheight=lambda: screen[1],
+    )
+    assert display_scale(display) == scale
+
+
+# --- the end
+
+
+def test_closing_stops_the_server_and_leaves_no_noise(app, controller, capfd):
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+    app.root.tk.eval(app.root.protocol("WM_DELETE_WINDOW"))
+    assert shown(app.live.headline) == "Stopping…"
+    app.close()
+    wait_until(app, lambda: app.closed)
+    assert controller.calls == ["start", "stop"]
+    assert capfd.readouterr().err == ""
+
+
+def test_closing_during_a_start_stops_after_it(app, controller):
+    controller.gate.clear()
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: controller.calls == ["start"])
+    app.close()
+    wait_for_ticks(app, controller)
+    assert not app.closed
+    controller.gate.set()
+    wait_until(app, lambda: app.closed)
+    assert controller.calls == ["start", "stop"]
+
+
+def test_ctrl_c_in_the_terminal_closes_the_window(app, controller):
+    app._report(KeyboardInterrupt, KeyboardInterrupt(), None)
+    wait_until(app, lambda: app.closed)
+    assert controller.calls == ["stop"]
+
+
+def test_run_shows_the_window_until_it_is_closed(open_window, controller, monkeypatch):
+    from gui import app as app_module
+
+    class ShortLived(app_module.App):
+        def __init__(self, *arguments, **look):
+            super().__init__(*arguments, **look)
+            self.root.after(150, self.close)
+
+    monkeypatch.setattr(app_module, "App", ShortLived)
+    assert app_module.run(controller, Settings()) == 0
+    assert controller.calls == ["stop"]
+
+
+def test_without_a_display_the_launcher_is_told(controller, monkeypatch):
+    from gui.app import run
+
+    monkeypatch.setenv("DISPLAY", "")
+    with pytest.raises(tkinter.TclError):
+        run(controller, Settings())

@@ -1,0 +1,336 @@
+"""What the window decides without a display: form to settings, snapshot to words."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gui.view_state import (
+    LONGEST_PROBLEM,
+    ButtonRole,
+    ButtonView,
+    Form,
+    Inspection,
+    Pending,
+    Tone,
+    context_stops,
+    fitting_context,
+    form_of,
+    form_view,
+    gpulayers_at,
+    live_view,
+    model_path,
+    nearest_stop,
+    plain_number,
+    settings_of,
+    size_words,
+    template_label,
+)
+from server.errors import SettingsError
+from server.events import EngineState, EngineStats, ModelFile, ModelInfo, Snapshot
+from server.settings import Settings
+
+FILE = ModelFile(
+    path="/models/a.gguf",
+    size=98_000_000,
+    architecture="llama",
+    name="A",
+    quantisation="Q4_1",
+    layers=30,
+    trained_context=8192,
+    chat_template="{{ messages }}",
+)
+INFO = ModelInfo(
+    name="A",
+    path="/models/a.gguf",
+    architecture="llama",
+    parameters=134_515_008,
+    size=98_000_000,
+    quantisation="Q4_1",
+    layers=30,
+    trained_context=8192,
+    context=8192,
+    chat_template="",
+    bos_text="",
+    eos_text="",
+    devices=("Some GPU", "Some CPU"),
+    cpu_variant="haswell",
+)
+FORM = form_of(Settings(model="/models/a.gguf"), "")
+ADDRESS = "http://127.0.0.1:5001"
+
+
+def form_with(**changes):
+    return Form(**{**vars(FORM), **changes})
+
+
+def view_of(form=FORM, *, file=FILE, problem="", snapshot=None, pending=Pending.NONE):
+    return form_view(form, Inspection(file, problem), snapshot or Snapshot(), pending)
+
+
+def live(state=EngineState.IDLE, *, pending=Pending.NONE, notice="", **snapshot):
+    return live_view(Snapshot(state=state, **snapshot), pending, notice)
+
+
+def test_view_state_and_theme_need_no_tkinter():
+    code = "import sys, gui.view_state, gui.theme; sys.exit('tkinter' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- form and settings
+
+
+def test_the_form_shows_the_settings_and_gives_them_back():
+    settings = Settings(model="/models/a.gguf", gpulayers=7, contextsize=4096, host="0.0.0.0", port=5002, password="x")
+    assert settings_of(form_of(settings, "/starter.gguf"), Settings()) == settings
+
+
+def test_the_starter_model_stands_in_when_no_model_is_set():
+    assert form_of(Settings(), "/starter.gguf").model == "/starter.gguf"
+
+
+def test_settings_that_have_no_field_are_kept():
+    assert settings_of(FORM, Settings(threads=3)).threads == 3
+
+
+def test_layers_beyond_the_slider_survive():
+    assert settings_of(form_of(Settings(gpulayers=99), "/a.gguf"), Settings()).gpulayers == 99
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "sentence"),
+    [
+        ("port", "http", "Port: 'http' is not a whole number."),
+        ("port", "70000", "Port: 70000 is too large; the most is 65535."),
+        ("port", "", "Port: the field is empty."),
+        ("host", "  ", "Address: the field is empty."),
+        ("host", "0.0.0.0", "Address: 0.0.0.0 opens the server to your network."),
+        ("contextsize", "12", "Context size: 12 is too small; the least is 256."),
+        ("contextsize", "lots", "Context size: 'lots' is not a whole number."),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named_as_the_window_names_it(field, typed, sentence):
+    with pytest.raises(SettingsError) as error:
+        settings_of(form_with(**{field: typed}), Settings())
+    assert error.value.message == sentence
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("8192", "8192"), ("8,192", "8192"), ("8 192", "8192"), ("16k", "16384")])
+def test_numbers_may_be_written_as_people_write_them(typed, meant):
+    assert plain_number(typed) == meant
+
+
+def test_a_path_copied_with_quotes_is_understood(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    assert model_path('  "/models/a b.gguf" ') == "/models/a b.gguf"
+    assert model_path("~/a.gguf") == "/home/me/a.gguf"
+    assert model_path("   ") == ""
+
+
+# --- the sliders
+
+
+def test_context_stops_end_at_what_the_model_was_trained_for():
+    assert context_stops(8192)[-2:] == (6144, 8192)
+    assert context_stops(40000)[-2:] == (32768, 40000)
+
+
+def test_an_odd_model_has_at_least_one_stop():
+    assert context_stops(256) == (256,)
+
+
+def test_an_unknown_trained_context_still_gives_a_useful_slider():
+    assert context_stops(0)[-1] == 131072
+
+
+def test_a_typed_size_rests_at_the_nearest_stop():
+    stops = context_stops(131072)
+    assert stops[nearest_stop(stops, 9000)] == 8192
+    assert nearest_stop(stops, 10_000_000) == len(stops) - 1
+    assert nearest_stop(stops, -5) == 0
+
+
+def test_a_size_nobody_chose_is_lowered_to_the_trained_context():
+    assert fitting_context("16384", FILE) == "8192"
+    assert fitting_context("4096", FILE) == "4096"
+    assert fitting_context("lots", FILE) == "lots"
+
+
+@pytest.mark.parametrize(
+    ("gpulayers", "words", "position"),
+    [(-1, "Auto", -1), (0, "CPU only", 0), (12, "12 of 30", 12), (31, "All 30", 30), (99, "All 30", 30)],
+)
+def test_gpu_layers_are_said_in_words(gpulayers, words, position):
+    view = view_of(form_with(gpulayers=gpulayers))
+    assert (view.layers_text, view.layers_position) == (words, position)
+
+
+def test_the_right_end_of_the_layers_slider_means_the_output_layer_too():
+    assert gpulayers_at(30, 30) == 31
+    assert gpulayers_at(-1, 30) == -1
+
+
+def test_without_a_layer_count_there_is_nothing_to_slide():
+    view = view_of(file=None)
+    assert (view.layers, view.layers_text) == (0, "Auto")
+
+
+def test_more_context_than_trained_is_allowed_but_said():
+    view = view_of(form_with(contextsize="16384"))
+    assert "8,192" in view.context_hint
+    assert view.context_tone is Tone.BUSY
+    assert view.stop == len(view.stops) - 1
+
+
+# --- the rest of the form
+
+
+def test_the_model_line_describes_the_file():
+    assert view_of().model_line == "llama · Q4_1 · 98 MB · 30 layers · trained for 8,192 tokens"
+
+
+def test_the_model_line_says_when_no_template_is_inside():
+    bare = ModelFile("/a.gguf", 0, "", "", "", 0, 0, "")
+    assert view_of(file=bare).model_line == "no instruct template inside"
+
+
+def test_a_bad_file_is_said_in_the_model_line():
+    view = view_of(file=None, problem="a.gguf is not a GGUF file.")
+    assert (view.model_line, view.model_tone) == ("a.gguf is not a GGUF file.", Tone.BAD)
+
+
+def test_without_a_model_start_is_off_and_the_line_says_why():
+    view = view_of(form_with(model=" "), file=None)
+    assert not view.start.enabled
+    assert view.model_line == "Choose a GGUF model file to start."
+
+
+def test_a_file_still_being_read_is_said():
+    assert view_of(file=None).model_line == "Reading the file…"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_a_loopback_address_is_called_private(host):
+    assert "this PC" in view_of(form_with(host=host)).address_hint
+
+
+def test_an_open_address_is_called_open_and_asks_for_a_password():
+    assert "network" in view_of(form_with(host="0.0.0.0")).address_hint
+    assert view_of(form_with(host="0.0.0.0")).asks_password
+    assert not view_of().asks_password
+
+
+def test_a_list_of_clients_replaces_the_password():
+    base = Settings(allowclients="192.168.1.20")
+    assert settings_of(form_with(host="0.0.0.0"), base).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("state", "pending", "button", "locked"),
+    [
+        (EngineState.IDLE, Pending.NONE, ButtonView("Start", ButtonRole.START, True), False),
+        (EngineState.IDLE, Pending.STARTING, ButtonView("Starting…", ButtonRole.BUSY, False), True),
+        (EngineState.LOADING, Pending.NONE, ButtonView("Stop", ButtonRole.STOP, True), True),
+        (EngineState.READY, Pending.NONE, ButtonView("Stop", ButtonRole.STOP, True), True),
+        (EngineState.READY, Pending.STOPPING, ButtonView("Stopping…", ButtonRole.BUSY, False), True),
+        (EngineState.FAILED, Pending.NONE, ButtonView("Start", ButtonRole.START, True), False),
+    ],
+)
+def test_the_big_button_follows_the_state(state, pending, button, locked):
+    view = view_of(snapshot=Snapshot(state=state), pending=pending)
+    assert (view.start, view.locked) == (button, locked)
+
+
+def test_a_server_without_a_model_can_still_be_stopped():
+    assert view_of(snapshot=Snapshot(EngineState.FAILED, address=ADDRESS)).can_stop_server
+    assert not view_of(snapshot=Snapshot(EngineState.FAILED)).can_stop_server
+    assert not view_of(snapshot=Snapshot(EngineState.READY, address=ADDRESS)).can_stop_server
+
+
+def test_autoguess_is_explained():
+    assert template_label("AutoGuess") == "From the model file (AutoGuess)"
+    assert template_label("Alpaca") == "Alpaca"
+
+
+# --- the live card
+
+
+@pytest.mark.parametrize(
+    ("view", "headline", "tone"),
+    [
+        (live(), "Stopped", Tone.QUIET),
+        (live(address=ADDRESS), "No model loaded", Tone.QUIET),
+        (live(pending=Pending.STARTING), "Starting…", Tone.BUSY),
+        (live(EngineState.LOADING, progress=0.429), "Loading… 42 %", Tone.BUSY),
+        (live(EngineState.READY, address=ADDRESS), f"Ready on {ADDRESS}", Tone.GOOD),
+        (live(EngineState.READY, pending=Pending.STOPPING), "Stopping…", Tone.BUSY),
+        (live(EngineState.FAILED, sentence="No."), "Failed", Tone.BAD),
+        (live(notice="Port 5001 is in use."), "Not started", Tone.BAD),
+    ],
+)
+def test_the_headline_says_the_state(view, headline, tone):
+    assert (view.headline, view.tone) == (headline, tone)
+
+
+def test_progress_is_shown_only_while_loading():
+    assert live(EngineState.LOADING, progress=0.4).progress == 0.4
+    assert live(EngineState.READY, progress=1.0).progress is None
+
+
+def test_a_failure_is_explained():
+    assert live(EngineState.FAILED, sentence="The file is truncated.").problem == "The file is truncated."
+    assert live(EngineState.FAILED).problem == "The engine ended without saying why."
+
+
+def test_the_newest_problem_wins():
+    assert live(EngineState.FAILED, sentence="Old.", notice="New.").problem == "New."
+
+
+def test_a_sentence_of_an_old_failure_is_not_shown_when_ready():
+    assert live(EngineState.READY, sentence="Old.").problem == ""
+
+
+def test_an_endless_sentence_is_cut():
+    problem = live(EngineState.FAILED, sentence="word " * 500).problem
+    assert len(problem) < LONGEST_PROBLEM + 40
+    assert problem.endswith("… (the rest is in the log)")
+
+
+def test_speeds_requests_and_context_are_shown_when_ready():
+    stats = EngineStats(
+        running=8, waiting=2, decode_speed=161.26, prompt_speed=1234.4, cells_used=2048, cells_total=8192
+    )
+    view = live(EngineState.READY, stats=stats, replies=1200)
+    assert (view.speed, view.requests, view.replies) == ("161.3", "8 running · 2 waiting", "1,200")
+    assert (view.prompt_speed, view.context, view.context_fill) == ("1,234 tokens/s", "2,048 of 8,192", 0.25)
+    assert view.busy
+
+
+def test_no_numbers_are_invented_while_nothing_runs():
+    view = live(EngineState.LOADING, stats=EngineStats(running=3, decode_speed=50.0, cells_used=9, cells_total=10))
+    assert (view.speed, view.requests, view.prompt_speed, view.context) == ("0.0", "—", "—", "—")
+    assert not view.busy
+
+
+def test_the_loaded_model_and_its_devices_are_named():
+    view = live(EngineState.READY, model=INFO)
+    assert view.model == "A"
+    assert view.model_detail == "llama · 135 M parameters · Q4_1 · on Some GPU, Some CPU (haswell)"
+
+
+def test_both_addresses_can_be_pasted():
+    view = live(EngineState.READY, address=f"{ADDRESS}/")
+    assert (view.kobold_address, view.openai_address) == (ADDRESS, f"{ADDRESS}/v1")
+
+
+def test_no_address_is_offered_while_nobody_listens():
+    assert (live().kobold_address, live().openai_address) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(98_000_000, "98 MB"), (4_920_000_000, "4.9 GB"), (1_500_000, "1.5 MB"), (10, "0.1 MB")],
+)
+def test_sizes_read_as_people_say_them(size, words):
+    assert size_words(size) == words

@@ -1,0 +1,113 @@
+"""The real window with the real controller, engine and model, on a virtual display."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.controller import Controller
+from server.events import EngineState
+from tests.conftest import PATIENCE, Server, settings_for_tests
+
+pytest.importorskip("tkinter", reason="this Python was built without tkinter")
+
+STREAM = "/api/extra/generate/stream"
+ENDLESS: Any = {"prompt": "Once upon a time", "max_length": 150, "ban_eos_token": True}
+
+
+@pytest.fixture
+def app(starter_model: Path) -> Iterator[Any]:
+    from gui.app import App
+
+    app = App(Controller(), settings_for_tests(), appearance="dark", scale=1.0)
+    mistakes: list[Any] = []
+    app.root.report_callback_exception = lambda *mistake: mistakes.append(mistake)
+    yield app
+    app.close()
+    pump(app, lambda: app.closed, "the window to close")
+    assert not mistakes
+
+
+def pump(app: Any, condition: Callable[[], Any], what: str) -> None:
+    """Run the window until ``condition`` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"still waiting for {what}; {app._controller.snapshot()}"
+        app.root.update()
+        time.sleep(0.002)
+
+
+def text_of(label: Any) -> str:
+    return str(label.cget("text"))
+
+
+def press_start(app: Any) -> Server:
+    pump(app, lambda: app.launch.start_button.cget("state") == "normal", "Start to be enabled")
+    app.launch.start_button.invoke()
+    server = Server(app._controller)
+    pump(app, lambda: server.snapshot().state is EngineState.READY, "the model to load")
+    pump(app, lambda: "Ready" in text_of(app.live.headline), "the window to say so")
+    return server
+
+
+def test_start_loads_the_starter_model_and_the_window_tells_where_to_connect(app: Any) -> None:
+    server = press_start(app)
+    assert server.base in text_of(app.live.headline) + app.live.openai.entry.get()
+    assert app.live.openai.entry.get() == f"{server.base}/v1"
+    assert "SmolLM2" in text_of(app.live.model)
+    assert server.get("/health").status == 200
+
+
+def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> None:
+    server = press_start(app)
+    ended = threading.Event()
+    bodies: list[bytes] = []
+
+    def ask() -> None:
+        bodies.append(server.post(STREAM, ENDLESS).body)
+        if len(bodies) == 8:
+            ended.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    pump(app, lambda: text_of(app.live.requests).startswith("8 running"), "eight running requests")
+    pump(app, lambda: float(text_of(app.live.speed)) > 0, "a speed")
+    pump(app, ended.is_set, "the streams to end")
+    for thread in threads:
+        thread.join()
+    pump(app, lambda: text_of(app.live.replies) == "8", "eight replies")
+    assert all(b'"finish_reason": "length"' in body for body in bodies)
+
+
+def test_a_killed_engine_is_told_in_words_and_start_works_again(app: Any) -> None:
+    server = press_start(app)
+    engine = app._controller._engine
+    os.kill(engine.pid, signal.SIGKILL)
+    pump(app, lambda: "killed" in text_of(app.live.problem), "the sentence")
+    press_start(app)
+    assert server.get("/health").status == 200
+
+
+def test_stop_closes_the_port(app: Any) -> None:
+    server = press_start(app)
+    app.launch.start_button.invoke()
+    pump(app, lambda: server.snapshot().state is EngineState.IDLE, "the server to stop")
+    assert server.snapshot().address == ""
+
+
+def test_a_file_that_is_no_model_is_told_in_words_and_nothing_starts(app: Any, tmp_path: Path) -> None:
+    file = tmp_path / "diary.gguf"
+    file.write_text("Dear diary")
+    entry = app.launch.model_entry
+    entry.delete(0, "end")
+    entry.insert(0, str(file))
+    pump(app, lambda: "not a GGUF file" in text_of(app.launch.model_line), "the sentence")
+    assert app._controller.snapshot().state is EngineState.IDLE
