@@ -10,7 +10,7 @@ from typing import Final
 
 from server.errors import SettingsError
 from server.events import EngineState, ModelFile, ModelInfo, Snapshot
-from server.settings import LOOPBACK, Settings, from_mapping
+from server.settings import Settings, from_mapping, is_loopback
 
 AUTO_LAYERS: Final = -1
 CONTEXT_STOPS: Final = tuple(
@@ -86,7 +86,7 @@ def settings_of(form: Form, base: Settings) -> Settings:
         _check_field(name, value)
     host = form.host.strip()
     _check_field("host", host)
-    if host not in LOOPBACK and not form.password and not base.allowclients:
+    if not is_loopback(host) and not form.password and not base.allowclients:
         raise SettingsError(f"Address: {host} opens the server to your network.", "Choose a password for it.")
     others = {"model": model_path(form.model), "gpulayers": form.gpulayers, "host": host}
     return from_mapping({**typed, **others, "chatcompletionsadapter": form.template, "password": form.password}, base)
@@ -201,7 +201,7 @@ def form_view(form: Form, inspection: Inspection, snapshot: Snapshot, pending: P
         context_hint=hint,
         context_tone=tone,
         address_hint=_address_hint(form.host.strip()),
-        asks_password=form.host.strip() not in LOOPBACK or bool(form.password),
+        asks_password=not is_loopback(form.host.strip()) or bool(form.password),
         start=_start_button(form, running, pending),
         can_stop_server=bool(snapshot.address) and not running and pending is Pending.NONE,
     )
@@ -245,7 +245,7 @@ def _context_hint(tokens: int | None, file: ModelFile | None) -> tuple[str, Tone
 
 
 def _address_hint(host: str) -> str:
-    if host in LOOPBACK:
+    if is_loopback(host):
         return "Only programs on this PC can connect."
     return "Other devices in your network can connect too, with the password."
 

@@ -21,12 +21,13 @@ NO_VALUE = """
     multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu no-mmproj-offload
     ignoremissing jinja jinja_tools jinja-tools flashattention flash-attn fa lowvram nkvo no-kv-offload
     smartcontext nomodel nobostoken enableguidance showgui singleinstance admin ttsgpu embeddingsgpu
-    sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto noblas nommap no-mmap testmemory
+    sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto noblas sdnotile nommap no-mmap testmemory
 """
 ONE_VALUE = """
     analyze maingpu main-gpu mg blasthreads batchthreads threadsbatch threads-batch lora loramult
     overridenativecontext onready prompt p genlimit promptlimit preloadstory savedatafile mmproj visionmaxres
-    draftmodel model-draft md draftamount draft-max draft-n draftgpulayers ngld ratelimit forceversion unpack
+    draftmodel model-draft md draftamount draft-max draft-n draftgpulayers gpu-layers-draft
+    n-gpu-layers-draft ngld ratelimit forceversion unpack
     exportconfig exporttemplate moeexperts maxrequestsize hordemodelname hordeworkername hordekey hordemaxctx
     hordegenlen sdmodel sdthreads sdclampedsoft sdt5xxl sdclip1 sdclipl sdclip2 sdclipg sdphotomaker
     sdconvdirect sdvae sdlora sdloramult sdtiledvae sdgendefaults whispermodel ttsmodel ttswavtokenizer
@@ -37,6 +38,7 @@ SOME_VALUES = """
     debugmode benchmark moecpu n-cpu-moe ncmoe overridekv override-kv overridetensors override-tensor ot
     draftgpusplit ssl sdclamped sdquant hordeconfig sdconfig
 """
+FILES = (".gguf", ".kcpps", ".kcppt")
 SHORT = ("fa", "nkvo", "mg", "p", "md", "ngld", "ts", "ncmoe", "ot")
 
 
@@ -77,8 +79,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Ignored(argparse.Action):
-    def __call__(self, _parser: Any, namespace: argparse.Namespace, _values: Any, option_string: Any = None) -> None:
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
         namespace.ignored = [*getattr(namespace, "ignored", []), option_string]
+        files = [value for value in values if value.lower().endswith(FILES)]
+        if self.nargs == "*" and files:  # such a flag takes the model that stands behind it as well
+            namespace.model_param = files[0]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(*flags, dest=field.name, action="store_true", help=rule.help)
         else:
             shown = f" [{field.default}]" if field.default != "" else ""
-            parser.add_argument(*flags, dest=field.name, metavar="VALUE", help=rule.help + shown)
+            # KoboldCpp's bare --gpulayers means one layer.
+            bare: dict[str, Any] = {"nargs": "?", "const": "1"} if field.name == "gpulayers" else {}
+            parser.add_argument(*flags, dest=field.name, metavar="VALUE", help=rule.help + shown, **bare)
     parser.add_argument("--config", metavar="FILE", help="KoboldCpp configuration file (.kcpps) to start from.")
     parser.add_argument("--skiplauncher", action="store_true", help="Serve without a window.")
     parser.add_argument("--version", action="version", version=VERSION)

@@ -29,7 +29,7 @@ class FinishReason(enum.Enum):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. Defaults switch every sampler off except the random draw.
+    """How the next token is chosen. Defaults switch every sampler off except temperature and the random draw.
 
     ``order`` holds KoboldCpp's sampler indices: 0 top_k, 2 top_p and min_p, 4 typical, 5 temperature, 6 penalties.
     """

@@ -13,6 +13,7 @@ from server.settings import Settings
 # Keys of our settings that KoboldCpp writes under another name as well.
 POSITIONAL = {"model": "model_param", "port": "port_param"}
 RENAMED = {"blasbatchsize": "batchsize"}
+UNTOUCHED_PORT = 5001
 EMPTY: tuple[Any, ...] = (None, "", [])
 
 
@@ -22,13 +23,15 @@ def load(path: str) -> dict[str, Any]:
     Raises :class:`SettingsError` when the file is missing or no JSON object.
     """
     try:
-        loaded = json.loads(Path(path).read_text("utf-8"))
+        loaded = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise SettingsError(f"The configuration {path} is not valid JSON: {error}.") from None
     if not isinstance(loaded, dict):
         raise SettingsError(f"The configuration {path} must hold a JSON object.")
+    if loaded.get("port_param") == UNTOUCHED_PORT:
+        del loaded["port_param"]  # it is always written; only another number means something
     found = {field.name: _find(loaded, field.name) for field in dataclasses.fields(Settings)}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -36,5 +39,8 @@ def load(path: str) -> dict[str, Any]:
 def _find(loaded: dict[str, Any], name: str) -> Any:
     names = (POSITIONAL.get(name), name, RENAMED.get(name))
     value = next((loaded[key] for key in names if key and loaded.get(key) not in EMPTY), None)
-    # KoboldCpp writes the model as a list, because it takes several addresses to download from.
-    return value[0] if isinstance(value, list) and value else value
+    # KoboldCpp writes the model as a list, because it takes several addresses to download from, and may hold a
+    # whole adapter as an object.
+    if isinstance(value, list):
+        return value[0]
+    return json.dumps(value) if isinstance(value, dict) else value

@@ -12,20 +12,20 @@ from typing import Any
 
 from server.errors import SettingsError
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
 
 @dataclass(frozen=True)
 class Rule:
     """What a setting's value must look like, and how it is explained.
 
-    ``help`` is one sentence for tooltips and ``--help``; ``flags`` are further names on the command line.
+    ``help`` is one sentence for tooltips and ``--help``; ``flags`` are further names on the command line. With
+    ``automatic`` KoboldCpp's -1 ("choose for me") means the default.
     """
 
     help: str
     flags: tuple[str, ...] = ()
     minimum: int | None = None
     maximum: int | None = None
+    automatic: bool = False
     secret: bool = False
 
 
@@ -61,6 +61,7 @@ class Settings:
         0,
         "CPU threads for generation; 0 chooses by the cores of this PC.",
         flags=("-t",),
+        automatic=True,
         minimum=0,
         maximum=512,
     )
@@ -68,6 +69,7 @@ class Settings:
         512,
         "Prompt tokens read in one step; larger is faster but holds up running replies longer.",
         flags=("--batchsize", "--batch-size", "-b"),
+        automatic=True,
         minimum=16,
         maximum=8192,
     )
@@ -93,6 +95,16 @@ class Settings:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default, rule_of(field))
         _check_exposure(self)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is a name or address of this PC that no other can reach."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def rule_of(field: dataclasses.Field[Any]) -> Rule:
@@ -124,23 +136,24 @@ def from_mapping(values: dict[str, Any], base: Settings | None = None) -> Settin
     Raises :class:`SettingsError` for a value that does not fit; unknown names are the caller's mistake (``KeyError``).
     """
     fields = {field.name: field for field in dataclasses.fields(Settings)}
-    changes = {name: _convert(name, value, fields[name].default) for name, value in values.items()}
+    changes = {name: _convert(fields[name], value) for name, value in values.items()}
     return dataclasses.replace(base or Settings(), **changes)
 
 
-def _convert(name: str, value: Any, default: Any) -> Any:
-    if isinstance(value, str) and isinstance(default, int) and not isinstance(default, bool):
+def _convert(field: dataclasses.Field[Any], value: Any) -> Any:
+    if isinstance(value, str) and type(field.default) is int:
         try:
-            return int(value)
+            value = int(value)
         except ValueError:
-            raise SettingsError(f"{name}: {value!r} is not a whole number.") from None
-    return value
+            raise SettingsError(f"{field.name}: {value!r} is not a whole number.") from None
+    return field.default if rule_of(field).automatic and value == -1 else value
 
 
 def _check(name: str, value: Any, default: Any, rule: Rule) -> None:
     if type(value) is not type(default):
         kind = {int: "a whole number", str: "text", bool: "true or false"}[type(default)]
-        raise SettingsError(f"{name}: {value!r} is not {kind}.")
+        shown = "the value" if rule.secret else repr(value)
+        raise SettingsError(f"{name}: {shown} is not {kind}.")
     if rule.minimum is not None and value < rule.minimum:
         raise SettingsError(f"{name}: {value} is too small; the least is {rule.minimum}.")
     if rule.maximum is not None and value > rule.maximum:
@@ -150,7 +163,7 @@ def _check(name: str, value: Any, default: Any, rule: Rule) -> None:
 def _check_exposure(settings: Settings) -> None:
     """Opening the server to a network is a decision: a key, or a list of who may connect."""
     networks = client_networks(settings.allowclients)
-    if settings.host not in LOOPBACK and not settings.password and not networks:
+    if not is_loopback(settings.host) and not settings.password and not networks:
         raise SettingsError(
             f"--host {settings.host} opens the server to your network.",
             "Set --password KEY as well, or, for clients that cannot send a key, --allowclients with their addresses.",

@@ -6,16 +6,35 @@ a batch is larger than promised, leaves a gap in a slot's KV cache, or mixes two
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence as ReadOnly
+from collections.abc import Iterable
+from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass
 
 from server.engine.batch import Batch
-from server.events import Generate
+from server.events import Generate, ModelInfo
 
 END = 256
 IM_END = 257
 LONG_PIECES = {258: b"no more### and then some"}
 SPECIAL_TEXTS = {"<|im_end|>": IM_END}
+
+PLAIN_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+TINY = ModelInfo(
+    name="tiny",
+    path="/models/tiny.gguf",
+    architecture="llama",
+    parameters=1,
+    size=1,
+    quantisation="F16",
+    layers=1,
+    trained_context=100,
+    context=100,
+    chat_template=PLAIN_TEMPLATE,
+    bos_text="<s>",
+    eos_text="</s>",
+    devices=("CPU",),
+    cpu_variant="",
+)
 
 
 def tokens_of(text: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from server.request.fields import parse_body
 from server.request.prepare import prepare
 from tests.fake_model import FakeModel, tokens_of
 
-TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}<assistant>"
 MODEL = ModelInfo(
     name="Scripted",
     path="/models/Scripted.gguf",
@@ -65,7 +65,7 @@ def test_the_story_of_a_request() -> None:
     assert request.stop == ("#",)
 
     # The messages become one prompt, in the model's own format.
-    assert chat.render(request.messages, MODEL, None) == PROMPT
+    assert chat.render(request.messages, MODEL, None).prompt == PROMPT
 
     # Prompt and reply are fitted into the context, and the engine's command is ready.
     command = prepare(request, ByteTokenizer(), MODEL, None, default_reply=768)(1)

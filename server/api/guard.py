@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, request
 
 from server.errors import Forbidden, Unauthorized
-from server.settings import Settings, client_networks
+from server.settings import Settings, client_networks, is_loopback
 
+AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]*)?", re.ASCII)
 OPEN_PATHS = frozenset({"/health", "/api/extra/version", "/api/v1/info/version", "/api/latest/info/version"})
 ALLOWED_HEADERS = (
     "Accept, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With, apikey, genkey"
@@ -53,10 +54,12 @@ def check_host(header: str, bound: str) -> None:
 
     A bare address cannot be such a name; it is let in where the server listens on more than loopback.
     """
-    name = _hostname(f"http://{header}")
-    if not header or _is_loopback(name) or name == bound or (not _is_loopback(bound) and _is_address(name)):
+    name = _hostname(header)
+    in_network = not is_loopback(bound)
+    if not header or is_loopback(name) or name == bound.lower() or (in_network and _is_address(name)):
         return
-    raise Forbidden(f"The host name {name!r} is not one of this server's.", "Use http://127.0.0.1 or http://localhost.")
+    address = "the IP address of this PC" if in_network else "http://127.0.0.1 or http://localhost"
+    raise Forbidden(f"The host name {name or header!r} is not one of this server's.", f"Use {address}.")
 
 
 def check_origin(origin: str | None, host: str) -> None:
@@ -68,37 +71,37 @@ def check_origin(origin: str | None, host: str) -> None:
 def check_client(address: str, allowed: str) -> None:
     """Where a list of clients is set, refuse all others but this PC itself."""
     networks = client_networks(allowed)
-    if networks and not _is_loopback(address):
-        client = ipaddress.ip_address(address)
-        if not any(client in network for network in networks):
-            raise Forbidden(f"The address {address} is not on the list of clients.", "Add it with --allowclients.")
+    if not networks or is_loopback(address):
+        return
+    if not _is_address(address) or not any(ipaddress.ip_address(address) in network for network in networks):
+        raise Forbidden(f"The address {address} is not on the list of clients.", "Add it with --allowclients.")
 
 
 def check_key(request: Request, password: str) -> None:
     """Where a password is set, refuse requests without it; else accept any key, because Mantella always sends one."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     keys = (bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("X-Api-Key", ""))
-    expected = password.encode()
-    if password and not any(hmac.compare_digest(key.encode("utf-8", "replace"), expected) for key in keys):
+    if password and not any(_same(key, password) for key in keys):
         raise Unauthorized("The key is missing or wrong.", "Send it as 'Authorization: Bearer KEY'.")
 
 
+def _same(key: str, password: str) -> bool:
+    sent = key.encode("latin-1", "replace")  # as WSGI hands header bytes over
+    return any(hmac.compare_digest(sent, password.encode(coding, "replace")) for coding in ("utf-8", "latin-1"))
+
+
 def _origin_allowed(origin: str, host: str) -> bool:
-    parts = urlsplit(origin)
-    return parts.scheme in ("http", "https") and (_is_loopback(_hostname(origin)) or parts.netloc == host)
+    scheme, separator, authority = origin.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        return False
+    name = _hostname(authority)
+    return bool(name) and (is_loopback(name) or authority == host)
 
 
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return url
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    return _is_address(name) and ipaddress.ip_address(name).is_loopback
+def _hostname(authority: str) -> str:
+    """The name or address in ``name:port``; "" for anything that is not exactly that."""
+    match = AUTHORITY.fullmatch(authority.lower())
+    return (match[1] or match[2]) if match else ""
 
 
 def _is_address(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
@@ -13,6 +14,8 @@ from server.engine.sequence import Sequence
 from server.engine.stats import SpeedMeter
 from server.engine.token_stream import TokenStream
 from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, TextPiece
+
+log = logging.getLogger("tavernkeep.engine")
 
 
 class Model(Protocol):
@@ -71,13 +74,10 @@ class Engine:
 
     def step(self) -> list[EngineEvent]:
         """Decode one batch and return what came of it."""
-        for sequence in self._scheduler.admit():
-            sequence.started = self._clock()
-            sequence.sampler = self._model.make_sampler(sequence.request, sequence.seed)
-            sequence.stop_tokens = self._model.stop_tokens(sequence.request.stop)
+        events = [event for sequence in self._scheduler.admit() for event in self._begin(sequence)]
         began = self._clock()
         sampled, prompt_tokens = self._decode()
-        events = [event for sequence, index in sampled for event in self._take_token(sequence, index)]
+        events += [event for sequence, index in sampled for event in self._take_token(sequence, index)]
         ended = self._clock()
         self._speed.record(ended, ended - began, prompt_tokens, len(sampled))
         return events
@@ -94,6 +94,17 @@ class Engine:
             cells_total=self._model.context,
         )
 
+    def _begin(self, sequence: Sequence) -> list[EngineEvent]:
+        sequence.started = self._clock()
+        try:
+            sequence.sampler = self._model.make_sampler(sequence.request, sequence.seed)
+            sequence.stop_tokens = self._model.stop_tokens(sequence.request.stop)
+        except Exception:  # one odd request must not end the process for everyone
+            log.exception("Request %d could not start.", sequence.request.request_id)
+            self._scheduler.remove(sequence)
+            return [Refused(sequence.request.request_id, "The sampler settings of this request cannot be used.")]
+        return []
+
     def _decode(self) -> tuple[list[tuple[Sequence, int]], int]:
         """Run the planned batch. Returns the sequences that have logits now, with their batch index, and how many
         prompt tokens were read."""
@@ -108,7 +119,8 @@ class Engine:
             sequence.cached = end
             if complete:
                 sampled.append((sequence, index))
-        self._model.decode(self._batch)
+        if self._batch.size:
+            self._model.decode(self._batch)
         return sampled, prompt_tokens
 
     def _take_token(self, sequence: Sequence, index: int) -> list[EngineEvent]:

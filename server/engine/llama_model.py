@@ -226,7 +226,7 @@ class LlamaModel:
         return bool(single["logit"][0] != FORBIDDEN)
 
     def _grammar(self, text: str) -> Any:
-        pointer = llama.llama_sampler_init_grammar(self._vocab, text.encode(), b"root")
+        pointer = llama.llama_sampler_init_grammar(self._vocab, text.encode("utf-8", "replace"), b"root")
         if not pointer:
             print("An invalid grammar was left out; the reply is not constrained.", file=sys.stderr, flush=True)
         return pointer

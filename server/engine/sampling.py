@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from server.events import Sampling
 
+SMALLEST_TEMPERATURE = 1e-3
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -18,13 +20,14 @@ class Sampler:
 def chain(sampling: Sampling, seed: int) -> list[Sampler]:
     """The samplers to run, first to last; the last one picks the token.
 
-    Temperature 0 or less is greedy. ``sampling.order`` holds KoboldCpp's indices; those of samplers that are switched
-    off, or that llama.cpp's chain does not have (1 top_a, 3 tail-free), add nothing.
+    A temperature of 0, or so small that logits divided by it would overflow, is greedy. ``sampling.order`` holds
+    KoboldCpp's indices; those of samplers that are switched off, or that llama.cpp's chain does not have (1 top_a,
+    3 tail-free), add nothing.
     """
     steps = [Sampler("logit_bias")] if sampling.logit_bias else []
     if sampling.grammar:
         steps.append(Sampler("grammar"))
-    if sampling.temperature <= 0:
+    if sampling.temperature < SMALLEST_TEMPERATURE:
         return [*steps, *_penalties(sampling), Sampler("greedy")]
     for index in sampling.order:
         steps += _BY_INDEX.get(index, _nothing)(sampling)

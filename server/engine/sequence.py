@@ -12,7 +12,7 @@ from server.events import Finished, FinishReason, Generate
 NO_SLOT = -1
 
 
-@dataclass
+@dataclass(eq=False)
 class Sequence:
     """A request on its way through the engine.
 

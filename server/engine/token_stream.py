@@ -23,7 +23,9 @@ class TokenStream:
     def push(self, piece: bytes) -> str:
         """Take a token's bytes; return the text that may leave now. Sets ``stopped`` when a stop string is complete."""
         self._held += self._decoder.decode(piece)
-        found = min((hit for hit in map(self._find, self._stop) if hit), default=None)
+        hits = [hit for hit in map(self._find, self._stop) if hit]
+        # The one that was complete first counts, so that a reply does not depend on where its tokens end.
+        found = min(hits, key=lambda hit: (hit[1], hit[0]), default=None)
         if found:
             start, end = found
             self.stopped = True

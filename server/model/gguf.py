@@ -53,6 +53,8 @@ _FILE_TYPES = {
 
 def inspect(path: str) -> ModelFile:
     """What the file says of itself. Raises :class:`ModelLoadError` if it is missing, no GGUF or cut off."""
+    if not path or "\0" in path:
+        raise ModelLoadError("No model file is named.", "Choose a .gguf file.")
     file = Path(path)
     try:
         size = file.stat().st_size
@@ -86,16 +88,16 @@ class _Header:
         )
         metadata = {self._text(): self._value(int(self._number("<I"))) for _ in range(entries)}
         self._check_tensors(tensors, metadata)
-        architecture = str(metadata.get("general.architecture", ""))
+        architecture = _text(metadata.get("general.architecture"))
         return ModelFile(
             path=str(self._file),
             size=self._size,
             architecture=architecture,
-            name=str(metadata.get("general.name", "")),
+            name=_text(metadata.get("general.name")),
             quantisation=_FILE_TYPES.get(_whole(metadata.get("general.file_type"), -1), ""),
             layers=_whole(metadata.get(f"{architecture}.block_count")),
             trained_context=_whole(metadata.get(f"{architecture}.context_length")),
-            chat_template=str(metadata.get("tokenizer.chat_template", "")),
+            chat_template=_text(metadata.get("tokenizer.chat_template")),
         )
 
     def _check_tensors(self, count: int, metadata: dict[str, object]) -> None:
@@ -163,6 +165,10 @@ class _Header:
             f"{self._file.name} is incomplete: it is {self._size:,} bytes long and should be at least {needed:,}.",
             "Download it again.",
         )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _whole(value: object, default: int = 0) -> int:

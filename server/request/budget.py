@@ -21,7 +21,7 @@ def prompt_room(context: int, wanted: int) -> int:
     The reply is sure of what it wants, but never of more than a quarter of the context: a client that asks for
     100,000 tokens does not mean to lose its prompt.
     """
-    return context - max(min(wanted, context // LARGEST_RESERVE), min(SMALLEST_REPLY, context - 1))
+    return context - min(wanted, max(context // LARGEST_RESERVE, min(SMALLEST_REPLY, context - 1)))
 
 
 def keep_memory(memory: ReadOnly[int], prompt: ReadOnly[int], room: int) -> list[int]:
@@ -36,8 +36,8 @@ def drop_oldest(
 ) -> tuple[list[int], int]:
     """The prompt of ``messages`` within ``room`` tokens, and how many messages were left out.
 
-    The oldest turns go first; system messages and the last message stay. When those alone are too long, the front of
-    the prompt is cut.
+    The oldest turns go first; system messages and the last message stay. Where those alone are too long, the prompt
+    still is.
     """
     droppable = [index for index, message in enumerate(messages[:-1]) if message.role != "system"]
 
@@ -48,5 +48,7 @@ def drop_oldest(
     whole = without(0)
     if len(whole) <= room:
         return whole, 0
-    count = bisect.bisect_left(range(len(droppable)), True, lo=1, key=lambda dropped: len(without(dropped)) <= room)
-    return without(count)[-room:], count
+    count = bisect.bisect_left(
+        range(len(droppable)), True, lo=min(1, len(droppable)), key=lambda dropped: len(without(dropped)) <= room
+    )
+    return without(count), count

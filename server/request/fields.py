@@ -84,8 +84,11 @@ class Fields:
         return value
 
     def texts(self, *names: str) -> tuple[str, ...]:
-        """A text or a list of texts, without empty ones."""
-        name, value = self.raw(*names)
+        """A text or a list of texts, without empty ones. The first name that holds any counts."""
+        return next(filter(None, map(self._texts, names)), ())
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        value = self._body.get(name)
         entries = [value] if isinstance(value, str) else value
         if entries is None:
             return ()
@@ -96,7 +99,7 @@ class Fields:
 
     def mapping(self, *names: str) -> dict[str, Any]:
         name, value = self.raw(*names)
-        if value is None or isinstance(value, dict):
+        if value is None or value == "" or isinstance(value, dict):
             return value or {}
         self._wrong(name, value, "an object")
         return {}

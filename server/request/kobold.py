@@ -23,7 +23,7 @@ def read_generate(body: dict[str, Any]) -> TextRequest:
         context=fields.optional_whole("max_context_length"),
         stop=fields.texts("stop_sequence", "stop"),
         keep_stop=not fields.flag("trim_stop", default=True),
-        ban_eos=fields.flag("ban_eos_token", "use_default_badwordsids", default=False),
+        ban_eos=fields.flag("ban_eos_token", "use_default_badwordsids", "ignore_eos", default=False),
         sampling=read_sampling(fields),
         genkey=fields.text("genkey"),
     )

@@ -16,6 +16,8 @@ from server.request.text_request import TextRequest
 
 log = logging.getLogger("tavernkeep.request")
 
+SMALLEST_CONTEXT = 2  # a token of prompt and one of reply
+
 
 class Tokenizer(Protocol):
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]: ...
@@ -29,13 +31,14 @@ def prepare(
     ``default_reply`` is the reply length in tokens for requests that name none. A prompt that is too long for the
     context is shortened, with a line in the log. Raises :class:`BadRequest` for an empty prompt.
     """
-    context = min(filter(None, (model.context, max(request.context or 0, 0))))
+    asked = request.context or 0
+    context = min(model.context, asked) if asked >= SMALLEST_CONTEXT else model.context
     wanted = request.max_tokens if request.max_tokens and request.max_tokens > 0 else default_reply
     room = budget.prompt_room(context, wanted)
     stop = request.stop
     if request.messages:
-        prompt = _chat_prompt(request.messages, tokenizer, model, preset, room)
-        stop += chat.stop_texts(model, preset)
+        prompt, template_stop = _chat_prompt(request.messages, tokenizer, model, preset, room)
+        stop += template_stop
     else:
         prompt = _text_prompt(request, tokenizer, room)
     if not prompt:
@@ -54,22 +57,38 @@ def prepare(
 
 def _chat_prompt(
     messages: ReadOnly[Message], tokenizer: Tokenizer, model: ModelInfo, preset: Preset | None, room: int
-) -> list[int]:
+) -> tuple[list[int], tuple[str, ...]]:
+    """The tokens of a chat, and the stop texts of its template."""
+    stop: tuple[str, ...] = ()
+
     def tokens_of(kept: ReadOnly[Message]) -> list[int]:
-        text = chat.render(kept, model, preset)
+        nonlocal stop
+        rendered = chat.render(kept, model, preset)
+        stop = rendered.stop
         # A template that writes the beginning-of-text token itself must not get a second one.
-        special = not (model.bos_text and text.startswith(model.bos_text))
-        return list(tokenizer.tokenize(text, special=special))
+        special = not (model.bos_text and rendered.prompt.startswith(model.bos_text))
+        return list(tokenizer.tokenize(rendered.prompt, special=special))
 
     prompt, dropped = budget.drop_oldest(messages, tokens_of, room)
     if dropped:
         log.warning("The chat was too long for %d tokens: its %d oldest messages were left out.", room, dropped)
-    return prompt
+    return _within(prompt, (), tokenizer, room), stop
 
 
 def _text_prompt(request: TextRequest, tokenizer: Tokenizer, room: int) -> list[int]:
     memory = tokenizer.tokenize(request.memory, special=True) if request.memory else ()
     prompt = tokenizer.tokenize(request.prompt, special=not memory)
-    if len(memory) + len(prompt) > room:
-        log.warning("The prompt of %d tokens was cut to %d.", len(memory) + len(prompt), room)
-    return budget.keep_memory(memory, prompt, room)
+    return _within(prompt, memory, tokenizer, room)
+
+
+def _within(prompt: ReadOnly[int], memory: ReadOnly[int], tokenizer: Tokenizer, room: int) -> list[int]:
+    """Both within ``room``. The beginning-of-text token stays in front: without it many models write nonsense."""
+    whole = [*memory, *prompt]
+    if len(whole) <= room:
+        return whole
+    log.warning("The prompt of %d tokens was cut to %d.", len(whole), room)
+    start = tokenizer.tokenize("", special=True)
+    if room <= len(start) or tuple(whole[: len(start)]) != tuple(start):
+        return budget.keep_memory(memory, prompt, room)
+    kept = (memory[len(start) :], prompt) if memory else ((), prompt[len(start) :])
+    return [*start, *budget.keep_memory(*kept, room - len(start))]

@@ -1,0 +1,266 @@
+"""The GGUF header: what it says is read, and whatever is wrong with a file becomes one sentence."""
+
+import contextlib
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.errors import ModelLoadError
+from server.events import ModelFile
+from server.model import gguf
+
+UINT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 6, 7, 8, 9, 10
+F32, Q4_1 = 0, 3
+
+METADATA: dict[str, tuple[int, Any]] = {
+    "general.architecture": (STRING, "llama"),
+    "general.name": (STRING, "Tiny"),
+    "general.file_type": (UINT32, 3),
+    "llama.block_count": (UINT32, 2),
+    "llama.context_length": (UINT32, 512),
+    "llama.rope.freq_base": (FLOAT32, 10000.0),
+    "tokenizer.ggml.add_bos_token": (BOOL, True),
+    "tokenizer.ggml.tokens": (ARRAY, (STRING, ["a", "bb", ""])),
+    "tokenizer.ggml.scores": (ARRAY, (FLOAT32, [0.0, 1.0, 2.0])),
+    "tokenizer.chat_template": (STRING, "{{ messages }}"),
+}
+TENSORS = [("token_embd.weight", (32, 3), F32, 0), ("output.weight", (32, 3), Q4_1, 384)]
+DATA_BYTES = 384 + 60
+
+
+def text(value: str | bytes) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(data)) + data
+
+
+def value_of(kind: int, value: Any) -> bytes:
+    if kind == STRING:
+        return text(value)
+    if kind == ARRAY:
+        inner, entries = value
+        return struct.pack("<IQ", inner, len(entries)) + b"".join(value_of(inner, entry) for entry in entries)
+    return struct.pack({UINT32: "<I", FLOAT32: "<f", BOOL: "<?", UINT64: "<Q"}[kind], value)
+
+
+def tensor(name: str, dimensions: tuple[int, ...], kind: int, offset: int) -> bytes:
+    counts = b"".join(struct.pack("<Q", count) for count in dimensions)
+    return text(name) + struct.pack("<I", len(dimensions)) + counts + struct.pack("<IQ", kind, offset)
+
+
+def tiny(
+    metadata: dict[str, tuple[int, Any]] = METADATA,
+    tensors: list[tuple[str, tuple[int, ...], int, int]] = TENSORS,
+    *,
+    version: int = 3,
+    data_bytes: int = DATA_BYTES,
+    alignment: int = 32,
+) -> bytes:
+    """A whole GGUF file with two small tensors, one plain and one in blocks."""
+    entries = b"".join(
+        text(key) + struct.pack("<I", kind) + value_of(kind, value) for key, (kind, value) in metadata.items()
+    )
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(metadata)) + entries
+    head += b"".join(tensor(*entry) for entry in tensors)
+    return head + b"\0" * (-len(head) % alignment) + b"\0" * data_bytes
+
+
+def raw_entry(key: str, kind: int, value: bytes) -> bytes:
+    """A file without tensors whose only metadata entry has exactly these bytes as value."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(key) + struct.pack("<I", kind) + value
+
+
+@pytest.fixture
+def inspect(tmp_path: Path):
+    def inspect(content: bytes) -> ModelFile:
+        file = tmp_path / "tiny.gguf"
+        file.write_bytes(content)
+        return gguf.inspect(str(file))
+
+    return inspect
+
+
+@pytest.fixture
+def refusal(inspect):
+    def refusal(content: bytes) -> str:
+        with pytest.raises(ModelLoadError) as caught:
+            inspect(content)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return refusal
+
+
+# --- what is read ---
+
+
+def test_a_file_says_what_it_is(inspect, tmp_path):
+    assert inspect(tiny()) == ModelFile(
+        path=str(tmp_path / "tiny.gguf"),
+        size=len(tiny()),
+        architecture="llama",
+        name="Tiny",
+        quantisation="Q4_1",
+        layers=2,
+        trained_context=512,
+        chat_template="{{ messages }}",
+    )
+
+
+def test_the_starter_model_says_what_it_is(starter_model):
+    found = gguf.inspect(str(starter_model))
+    assert (found.architecture, found.quantisation, found.layers, found.trained_context) == ("llama", "Q4_1", 30, 8192)
+    assert found.size == starter_model.stat().st_size
+    assert "<|im_start|>" in found.chat_template
+
+
+def test_version_2_is_read_too(inspect):
+    assert inspect(tiny(version=2)).name == "Tiny"
+
+
+def test_a_file_without_metadata_says_nothing(inspect):
+    found = inspect(tiny({}, [], data_bytes=0))
+    assert (found.architecture, found.name, found.quantisation, found.layers) == ("", "", "", 0)
+
+
+def test_values_of_an_unexpected_kind_say_nothing(inspect):
+    odd = {
+        "general.architecture": (STRING, "llama"),
+        "general.name": (ARRAY, (STRING, ["a"])),
+        "general.file_type": (STRING, "Q4"),
+        "llama.block_count": (STRING, "many"),
+        "llama.context_length": (BOOL, True),
+    }
+    found = inspect(tiny(odd))
+    assert (found.name, found.quantisation, found.layers, found.trained_context) == ("", "", 0, 0)
+
+
+def test_an_unknown_file_type_is_no_error(inspect):
+    assert inspect(tiny({"general.file_type": (UINT32, 4711)})).quantisation == ""
+
+
+def test_text_that_is_no_utf8_is_shown_as_well_as_it_can_be(inspect):
+    assert inspect(tiny({"general.name": (STRING, b"Tin\xff")})).name == "Tin\ufffd"
+
+
+def test_the_alignment_of_the_file_counts(inspect, refusal):
+    metadata = {"general.alignment": (UINT32, 256)}
+    whole = tiny(metadata, alignment=256)
+    assert inspect(whole).size == len(whole)
+    assert "incomplete" in refusal(whole[:-1])
+
+
+def test_a_tensor_type_of_the_future_is_no_error(inspect):
+    assert inspect(tiny(tensors=[("x", (32,), 250, 0)])).name == "Tiny"
+
+
+# --- what is refused ---
+
+
+def test_a_missing_file_is_named(tmp_path):
+    path = str(tmp_path / "none.gguf")
+    with pytest.raises(ModelLoadError, match=f"^There is no file {path}"):
+        gguf.inspect(path)
+
+
+def test_a_folder_is_named_as_one(tmp_path):
+    with pytest.raises(ModelLoadError, match="is a folder"):
+        gguf.inspect(str(tmp_path))
+
+
+def test_no_path_at_all_is_not_called_a_folder():
+    with pytest.raises(ModelLoadError) as caught:
+        gguf.inspect("")
+    assert "folder" not in str(caught.value)
+
+
+def test_a_path_that_cannot_exist_is_refused():
+    with pytest.raises(ModelLoadError):
+        gguf.inspect("a\0b.gguf")
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"<!doctype html>", b"PK\x03\x04", b"gguf" + bytes(100)])
+def test_what_is_not_gguf_is_named_so(refusal, content):
+    assert refusal(content).startswith("tiny.gguf is not a GGUF file.")
+
+
+@pytest.mark.parametrize("version", [0, 1, 4, 2**31])
+def test_another_version_is_named(refusal, version):
+    assert f"version {version}" in refusal(tiny(version=version))
+
+
+@pytest.mark.parametrize("length", [4, 7, 12, 23, 24, 30, 200])
+def test_a_file_cut_off_in_its_header_is_incomplete(refusal, length):
+    assert "incomplete" in refusal(tiny()[:length])
+
+
+@pytest.mark.parametrize("missing", [1, 60, DATA_BYTES])
+def test_a_file_cut_off_in_its_data_is_incomplete_and_says_how_long_it_should_be(refusal, missing):
+    sentence = refusal(tiny()[:-missing])
+    assert "incomplete" in sentence
+    assert f"{len(tiny()):,}" in sentence
+
+
+def test_a_starter_model_cut_off_in_its_data_is_incomplete(refusal, starter_model):
+    with starter_model.open("rb") as stream:
+        assert "incomplete" in refusal(stream.read(4_000_000))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**63, 0), "tensors"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**63), "metadata entries"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 2**62), "characters"),
+        (raw_entry("a", STRING, struct.pack("<Q", 2**40)), "characters"),
+        (raw_entry("a", ARRAY, struct.pack("<IQ", FLOAT32, 2**60)), "array elements"),
+        (raw_entry("a", ARRAY, struct.pack("<IQQ", STRING, 1, 2**60)), "characters"),
+        (tiny(tensors=[("x", (1,) * 9, F32, 0)]), "dimensions"),
+    ],
+    ids=["tensors", "entries", "key", "string", "array", "string in an array", "dimensions"],
+)
+def test_an_absurd_count_is_damage_and_costs_nothing(refusal, content, what):
+    sentence = refusal(content)
+    assert "damaged" in sentence
+    assert what in sentence
+
+
+def test_a_string_longer_than_the_file_is_incomplete(refusal):
+    assert "incomplete" in refusal(raw_entry("a", STRING, struct.pack("<Q", 1_000_000)))
+
+
+def test_an_array_longer_than_the_file_is_incomplete(refusal):
+    assert "incomplete" in refusal(raw_entry("a", ARRAY, struct.pack("<IQ", UINT64, 9_000_000)))
+
+
+def test_nested_arrays_are_refused(refusal):
+    nested = struct.pack("<IQ", ARRAY, 1) + struct.pack("<IQI", UINT32, 1, 7)
+    assert "damaged" in refusal(raw_entry("a", ARRAY, nested))
+
+
+@pytest.mark.parametrize("kind", [13, 99, 2**32 - 1])
+def test_an_unknown_kind_of_value_is_damage(refusal, kind):
+    assert "unknown type" in refusal(raw_entry("a", kind, b""))
+
+
+def test_tensors_larger_than_the_world_are_incomplete(refusal):
+    assert "incomplete" in refusal(tiny(tensors=[("x", (2**60,) * 4, F32, 2**63)]))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_damage_to_the_header_raises_anything_but_a_sentence(data, tmp_path, starter_model):
+    with starter_model.open("rb") as stream:
+        content = bytearray(stream.read(4096) if data.draw(st.booleans()) else tiny())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=6)):
+        content[position] = data.draw(st.integers(0, 255))
+    file = tmp_path / "damaged.gguf"
+    file.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    began = time.perf_counter()
+    with contextlib.suppress(ModelLoadError):
+        gguf.inspect(str(file))
+    assert time.perf_counter() - began < 2

@@ -1,0 +1,143 @@
+"""KoboldCpp's configuration files, as its window and ``--exportconfig`` write them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import kcpps
+from server.errors import SettingsError
+from server.settings import Settings, from_mapping
+
+# What KoboldCpp's window saves, shortened to one key of each kind.
+SAVED: dict[str, Any] = {
+    "model": [],
+    "model_param": "/models/a.gguf",
+    "port": 5001,
+    "port_param": 5005,
+    "host": "",
+    "threads": 7,
+    "usecuda": ["normal", "0", "mmq"],
+    "usevulkan": None,
+    "contextsize": 16384,
+    "gpulayers": 0,
+    "tensor_split": None,
+    "ropeconfig": [0.0, 10000.0],
+    "batchsize": 1024,
+    "multiuser": 1,
+    "password": None,
+    "quiet": False,
+    "chatcompletionsadapter": "AutoGuess",
+    "defaultgenamt": 512,
+    "flashattention": True,
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(content: Any, encoding: str = "utf-8") -> str:
+        file = tmp_path / "mine.kcpps"
+        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding)
+        return str(file)
+
+    return write
+
+
+def refusal(path: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        kcpps.load(path)
+    return str(caught.value)
+
+
+def test_a_file_that_koboldcpp_saved_becomes_settings(write):
+    assert from_mapping(kcpps.load(write(SAVED))) == Settings(
+        model="/models/a.gguf",
+        port=5005,
+        threads=7,
+        contextsize=16384,
+        gpulayers=0,
+        blasbatchsize=1024,
+        defaultgenamt=512,
+    )
+
+
+def test_no_gpu_layers_survive(write):
+    assert kcpps.load(write({"gpulayers": 0}))["gpulayers"] == 0
+
+
+def test_false_survives(write):
+    assert kcpps.load(write({"quiet": False}))["quiet"] is False
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_what_the_file_leaves_empty_is_left_out(write, nothing):
+    assert kcpps.load(write({"host": nothing, "password": nothing, "model": nothing})) == {}
+
+
+def test_features_that_tavernkeep_does_not_have_are_left_out(write):
+    assert kcpps.load(write({"sdmodel": "x", "usecuda": ["normal"], "hordekey": "y"})) == {}
+
+
+@pytest.mark.parametrize(
+    ("saved", "model"),
+    [
+        ({"model": "a.gguf"}, "a.gguf"),
+        ({"model": ["a.gguf"]}, "a.gguf"),
+        ({"model": ["a.gguf", "b.gguf"]}, "a.gguf"),
+        ({"model": ["a.gguf"], "model_param": "b.gguf"}, "b.gguf"),
+        ({"model": ["a.gguf"], "model_param": None}, "a.gguf"),
+        ({"model": [], "model_param": ""}, None),
+    ],
+)
+def test_the_model_is_found_wherever_koboldcpp_writes_it(write, saved, model):
+    assert kcpps.load(write(saved)).get("model") == model
+
+
+@pytest.mark.parametrize(
+    ("saved", "port"),
+    [({"port": 6000}, 6000), ({"port_param": 6000}, 6000), ({"port": 5001, "port_param": 6000}, 6000)],
+)
+def test_the_port_is_found_wherever_koboldcpp_writes_it(write, saved, port):
+    assert kcpps.load(write(saved))["port"] == port
+
+
+def test_a_port_given_by_flag_survives_beside_the_untouched_positional_one(write):
+    assert kcpps.load(write({"port": 6000, "port_param": 5001}))["port"] == 6000
+
+
+def test_the_old_name_of_the_batch_size_is_understood(write):
+    assert kcpps.load(write({"blasbatchsize": 256}))["blasbatchsize"] == 256
+
+
+def test_a_template_that_leaves_threads_to_the_program_can_be_used(write):
+    assert from_mapping(kcpps.load(write({"threads": -1, "gpulayers": -1, "istemplate": True}))) == Settings()
+
+
+def test_a_byte_order_mark_is_no_error(write):
+    assert kcpps.load(write({"port": 6000}, "utf-8-sig")) == {"port": 6000}
+
+
+def test_a_missing_file_is_named(tmp_path):
+    path = str(tmp_path / "none.kcpps")
+    assert refusal(path) == f"The configuration {path} cannot be read: No such file or directory."
+
+
+def test_a_folder_is_no_configuration(tmp_path):
+    assert str(tmp_path) in refusal(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "{", "port = 5001", "[" * 3])
+def test_what_is_not_json_is_refused(write, content):
+    assert "is not valid JSON" in refusal(write(content))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    file = tmp_path / "model.kcpps"
+    file.write_bytes(b"GGUF\xff\xfe")
+    assert "is not valid JSON" in refusal(str(file))
+
+
+@pytest.mark.parametrize("content", [[], 5, "text", None])
+def test_json_that_is_no_object_is_refused(write, content):
+    assert "JSON object" in refusal(write(json.dumps(content)))

@@ -1,0 +1,139 @@
+"""The table of settings: what is accepted, what is refused, and that every refusal names its setting."""
+
+import dataclasses
+
+import pytest
+
+from server.errors import SettingsError
+from server.settings import Settings, client_networks, from_mapping, rule_of
+
+FIELDS = dataclasses.fields(Settings)
+NUMBERS = [field for field in FIELDS if type(field.default) is int]
+
+
+def refusal(**values: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings(**values)
+    return str(caught.value)
+
+
+def test_the_defaults_are_valid_and_listen_on_this_pc_only():
+    assert Settings().host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_setting_is_explained_in_one_sentence(field):
+    explanation = rule_of(field).help
+    assert explanation.endswith(".")
+    assert "\n" not in explanation
+
+
+@pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
+def test_every_number_has_bounds_that_are_kept(field):
+    least, most = rule_of(field).minimum, rule_of(field).maximum
+    assert getattr(Settings(**{field.name: least}), field.name) == least
+    assert getattr(Settings(**{field.name: most}), field.name) == most
+    assert field.name in refusal(**{field.name: least - 1})
+    assert field.name in refusal(**{field.name: most + 1})
+
+
+def test_a_refusal_says_the_value_and_the_bound():
+    assert refusal(port=70000) == "port: 70000 is too large; the most is 65535."
+    assert refusal(contextsize=8) == "contextsize: 8 is too small; the least is 256."
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"port": "5001"}, "a whole number"),
+        ({"port": True}, "a whole number"),
+        ({"port": None}, "a whole number"),
+        ({"port": 5001.5}, "a whole number"),
+        ({"model": 5}, "text"),
+        ({"quiet": 1}, "true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(values, words):
+    assert words in refusal(**values)
+
+
+def test_a_refused_password_is_not_shown():
+    assert "4711" not in refusal(password=4711)
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_a_changed_copy_is_checked_too():
+    with pytest.raises(SettingsError):
+        dataclasses.replace(Settings(), port=-1)
+
+
+# --- opening the server to a network ---
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gaming-pc"])
+def test_a_network_address_without_key_or_clients_is_refused(host):
+    sentence = refusal(host=host)
+    assert f"--host {host}" in sentence
+    assert "--password" in sentence
+    assert "--allowclients" in sentence
+
+
+@pytest.mark.parametrize("protection", [{"password": "secret"}, {"allowclients": "192.168.1.0/24"}])
+def test_a_network_address_is_fine_with_a_key_or_a_list_of_clients(protection):
+    assert Settings(host="0.0.0.0", **protection).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_this_pc_needs_no_protection(host):
+    assert Settings(host=host).host == host
+
+
+def test_a_list_of_clients_without_any_entry_protects_nothing():
+    assert "--allowclients" in refusal(host="0.0.0.0", allowclients=" , ")
+
+
+# --- the list of clients ---
+
+
+def test_clients_are_addresses_and_subnets_with_commas_between():
+    networks = client_networks("192.168.1.20, 172.16.0.0/12,fe80::/10,")
+    assert [str(network) for network in networks] == ["192.168.1.20/32", "172.16.0.0/12", "fe80::/10"]
+
+
+def test_a_subnet_may_be_named_by_an_address_in_it():
+    assert str(client_networks("172.20.48.1/20")[0]) == "172.20.48.0/20"
+
+
+@pytest.mark.parametrize("entry", ["gaming-pc", "192.168.1.*", "1.2.3.4/40", "300.1.1.1"])
+def test_an_entry_that_is_no_address_is_named(entry):
+    assert repr(entry) in refusal(allowclients=f"10.0.0.1,{entry}")
+
+
+# --- from flags and files ---
+
+
+def test_text_becomes_a_number_where_the_setting_is_one():
+    assert from_mapping({"port": "6000", "gpulayers": " -1 "}) == Settings(port=6000, gpulayers=-1)
+
+
+def test_text_that_is_no_number_is_refused_by_name():
+    with pytest.raises(SettingsError, match=r"^threads: 'many' is not a whole number\.$"):
+        from_mapping({"threads": "many"})
+
+
+def test_a_number_as_password_stays_text():
+    assert from_mapping({"password": "1234"}).password == "1234"
+
+
+def test_values_are_laid_over_the_base():
+    base = Settings(port=6000, threads=3)
+    assert from_mapping({"threads": 0}, base) == Settings(port=6000, threads=0)
+
+
+def test_an_unknown_name_is_the_callers_mistake():
+    with pytest.raises(KeyError):
+        from_mapping({"colour": "red"})
