@@ -29,7 +29,7 @@ from gui.view_state import (
 )
 from gui.widgets import Button, Label, Row
 from server.errors import SettingsError
-from server.events import LauncherEvent, LogLine, ModelFile, Snapshot
+from server.events import LogLine, ModelFile, Snapshot
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -207,8 +207,8 @@ class App:
 
     # --- what happens ---------------------------------------------------------------------------------------
 
-    def _tick(self, snapshot: Snapshot, events: list[LauncherEvent]) -> None:
-        self.log.append([event for event in events if isinstance(event, LogLine)])
+    def _tick(self, snapshot: Snapshot, lines: list[LogLine]) -> None:
+        self.log.append(lines)
         self._snapshot = snapshot
         self._form_changed()  # not every way to edit a field sends an event: X11's middle click does not
 

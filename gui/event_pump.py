@@ -16,14 +16,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from server.errors import TavernkeepError
-from server.events import LauncherEvent, Snapshot
+from server.events import LogLine, Snapshot
 
 if TYPE_CHECKING:
     from server.controller import Controller
 
 TICK_MS: Final = 100
 RESULTS_A_TICK: Final = 50
-EVENTS_A_TICK: Final = 200
+LINES_A_TICK: Final = 200
 
 T = TypeVar("T")
 Job = Callable[[], None]
@@ -44,7 +44,7 @@ class EventPump:
         self,
         root: tkinter.Misc,
         controller: Controller,
-        on_tick: Callable[[Snapshot, list[LauncherEvent]], None],
+        on_tick: Callable[[Snapshot, list[LogLine]], None],
     ) -> None:
         self._root = root
         self._controller = controller
@@ -86,7 +86,7 @@ class EventPump:
         try:
             self._drain()
             if self._running:
-                self._on_tick(self._controller.snapshot(), self._controller.poll_events(EVENTS_A_TICK))
+                self._on_tick(self._controller.snapshot(), self._controller.poll_log(LINES_A_TICK))
         finally:
             if self._running:
                 self._root.after(TICK_MS, self._tick)

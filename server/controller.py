@@ -19,7 +19,6 @@ from server.events import (
     EngineEvent,
     EngineState,
     EngineStats,
-    LauncherEvent,
     LoadModel,
     LoadProgress,
     LogLine,
@@ -29,7 +28,6 @@ from server.events import (
     ModelLoaded,
     RequestRow,
     Snapshot,
-    StateChanged,
 )
 from server.model import gguf
 from server.prompt import chat
@@ -47,7 +45,7 @@ log = logging.getLogger("tavernkeep")
 STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 SEQUENCES = 16
 QUEUE = 48
-KEPT_EVENTS = 1000
+KEPT_LINES = 1000
 
 
 class Controller:
@@ -63,11 +61,11 @@ class Controller:
         self._ledger = Ledger()
         self._loaded_at = 0
         self._now = Snapshot()
-        self._events: deque[LauncherEvent] = deque(maxlen=KEPT_EVENTS)
+        self._log_lines: deque[LogLine] = deque(maxlen=KEPT_LINES)
 
     def window_log(self) -> logging.Handler:
-        """A handler that brings log lines to :meth:`poll_events`."""
-        return _WindowLog(self._events)
+        """A handler that brings log lines to :meth:`poll_log`."""
+        return _WindowLog(self._log_lines)
 
     def start(self, settings: Settings) -> None:
         """Listen on the settings' address, then load their model; returns at once, :meth:`snapshot` shows the rest.
@@ -103,11 +101,11 @@ class Controller:
         with self._lock:
             return replace(self._now, requests=rows, replies=self._ledger.totals().replies)
 
-    def poll_events(self, limit: int = 100) -> list[LauncherEvent]:
-        """State changes and log lines since the last call, oldest first, at most ``limit``."""
-        taken: list[LauncherEvent] = []
-        while self._events and len(taken) < limit:
-            taken.append(self._events.popleft())
+    def poll_log(self, limit: int = 100) -> list[LogLine]:
+        """Log lines since the last call, oldest first, at most ``limit``."""
+        taken: list[LogLine] = []
+        while self._log_lines and len(taken) < limit:
+            taken.append(self._log_lines.popleft())
         return taken
 
     def inspect_model(self, path: str) -> ModelFile:
@@ -234,10 +232,8 @@ class Controller:
         with self._lock:
             before, self._now = self._now, replace(self._now, **changes)
             after = self._now
-        if before.state is not after.state:
-            self._events.append(StateChanged(after.state))
-            if after.state is not EngineState.LOADING:
-                log.info("%s", describe(after))
+        if after.state is not before.state and after.state is not EngineState.LOADING:
+            log.info("%s", _describe(after))
 
     def _generations(self) -> list[Generation]:
         engine = self._engine
@@ -247,19 +243,19 @@ class Controller:
         engine, now = self._engine, self._now
         if engine and now.model and now.state is EngineState.READY:
             return engine, now.model
-        raise ModelNotReady(describe(now))
+        raise ModelNotReady(_describe(now))
 
 
 class _WindowLog(logging.Handler):
-    def __init__(self, events: deque[LauncherEvent]) -> None:
+    def __init__(self, lines: deque[LogLine]) -> None:
         super().__init__()
-        self._events = events
+        self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._events.append(LogLine(record.levelno, record.getMessage()))
+        self._lines.append(LogLine(record.levelno, record.getMessage()))
 
 
-def describe(now: Snapshot) -> str:
+def _describe(now: Snapshot) -> str:
     """The state in one sentence."""
     if now.state is EngineState.READY and now.model:
         return f"{now.model.name} is ready."

@@ -1,7 +1,7 @@
 """Everything that crosses a thread or a process, as frozen dataclasses: no other state is shared.
 
-*Commands* go from the launcher to the engine process, *events* come back. The window reads
-:class:`Snapshot` and the events that :meth:`server.controller.Controller.poll_events` hands it.
+*Commands* go from the launcher to the engine process, *events* come back. The window reads a :class:`Snapshot` and
+:class:`LogLine` s from the controller.
 """
 
 from __future__ import annotations
@@ -213,21 +213,11 @@ EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | 
 
 
 @dataclass(frozen=True)
-class StateChanged:
-    """The engine or the server entered a new state; read :meth:`Controller.snapshot` for the rest."""
-
-    state: EngineState
-
-
-@dataclass(frozen=True)
 class LogLine:
     """A line for the window's log."""
 
     level: int
     text: str
-
-
-LauncherEvent = StateChanged | LogLine
 
 
 @dataclass(frozen=True)

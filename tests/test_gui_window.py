@@ -91,7 +91,7 @@ class FakeController:
         self.polls += 1
         return self.state
 
-    def poll_events(self, limit: int = 100) -> list[LogLine]:
+    def poll_log(self, limit: int = 100) -> list[LogLine]:
         lines, self.lines = self.lines[:limit], self.lines[limit:]
         return lines
 
