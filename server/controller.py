@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from server.engine.client import EngineClient, Generation
-from server.errors import ModelNotReady, ServerBusy
+from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
 from server.events import (
     EngineEvent,
     EngineState,
@@ -55,6 +56,7 @@ class Controller:
         self.settings = settings or Settings()
         self._operating = threading.Lock()
         self._lock = threading.Lock()
+        self._ids = itertools.count(1)
         self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
         self._preset: Preset | None = None
@@ -70,24 +72,33 @@ class Controller:
     def start(self, settings: Settings) -> None:
         """Listen on the settings' address, then load their model; returns at once, :meth:`snapshot` shows the rest.
 
-        Called again while running it swaps the model and keeps the port open. Takes well under a second.
-        Raises :class:`TavernkeepError` (port in use, no such file, not GGUF) before anything has changed.
+        Called again while running it swaps the model; an address that stays the same keeps its port open. A model file
+        that cannot be used leads to the state FAILED with the port open, but never replaces a model that answers: then,
+        and when the settings or the port cannot be used, it raises :class:`TavernkeepError` and nothing has changed.
         """
         with self._operating:
-            gguf.inspect(settings.model)
             preset = chat.load_preset(settings.chatcompletionsadapter)
-            self._listen(settings)
-            self._unload()
-            self.settings = settings
+            problem = _problem_with(settings.model)
+            if problem and self._now.state is EngineState.READY:
+                raise problem
+            # Set before listening, because the guard reads them from the first request on.
+            previous, self.settings = self.settings, settings
+            try:
+                self._listen(settings)
+            except TavernkeepError:
+                self.settings = previous
+                raise
             self._preset = preset
-            self._load(settings)
+            if problem:
+                self._change(state=EngineState.FAILED, sentence=str(problem))
+            else:
+                self._load(settings)
 
     def stop(self) -> None:
         """End running replies, free the model's memory and close the port; returns when that is done."""
         with self._operating:
             self._unload()
             self._close_port()
-            self._change(state=EngineState.IDLE, sentence="")
 
     def cancel(self, request_id: int) -> None:
         """End one reply at the next step; unknown ids are ignored."""
@@ -125,10 +136,9 @@ class Controller:
     def generate(self, request: TextRequest, client: str, route: str) -> Generation:
         """Queue a reply. Raises :class:`ModelNotReady`, :class:`ServerBusy` or :class:`BadRequest`."""
         engine, model = self._ready()
-        if len(engine.generations()) >= _capacity(self.settings):
-            raise ServerBusy("The server is busy: its queue is full.", "Try again in a moment.")
         build = prepare(request, engine, model, self._preset, self.settings.defaultgenamt)
-        generation = engine.submit(build, genkey=request.genkey, client=client, route=route)
+        most = _capacity(self.settings)
+        generation = engine.submit(build, most=most, genkey=request.genkey, client=client, route=route)
         self._ledger.begin(generation)
         return generation
 
@@ -162,20 +172,23 @@ class Controller:
     # --- inside ---
 
     def _listen(self, settings: Settings) -> None:
-        same_port = self._http and settings.port in (self.settings.port, self._http.port)
-        if self._http and same_port and settings.host == self.settings.host:
+        """Listen on the settings' address. What the previous model was saying ends before its port closes."""
+        if self._http and self._http.serves(settings.host, settings.port):
             self._http.allow_streams(_capacity(settings))
+            self._unload()
             return
+        if self._http and self._http.port == settings.port:  # one port cannot be held on two addresses at once
+            self._unload()
+            self._close_port()
         # Imported here because the window should be visible before Flask is.
         from server.api.app import create_app
         from server.api.http_server import HttpServer
 
         opened = HttpServer(create_app(self), settings.host, settings.port, _capacity(settings))
+        self._unload()
         self._close_port()
         self._http = opened
-        host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
-        address = f"http://[{host}]:{opened.port}" if ":" in host else f"http://{host}:{opened.port}"
-        self._change(address=address)
+        self._change(address=opened.address)
 
     def _close_port(self) -> None:
         if self._http:
@@ -185,55 +198,61 @@ class Controller:
 
     def _load(self, settings: Settings) -> None:
         engine = EngineClient(
+            self._ids,
             on_event=lambda event: self._take(engine, event),
             on_over=self._ledger.finish,
-            on_exit=lambda sentence: self._died(engine, sentence),
+            on_exit=lambda sentence: self._fail(engine, sentence),
         )
-        self._engine = engine
+        with self._lock:
+            self._engine = engine
         log.info("Loading %s.", Path(settings.model).name)
-        self._change(state=EngineState.LOADING, progress=0.0, sentence="", model=None, stats=EngineStats())
-        engine.start(
-            LoadModel(
-                path=settings.model,
-                context=settings.contextsize,
-                gpu_layers=settings.gpulayers,
-                threads=settings.threads or _default_threads(),
-                batch=settings.blasbatchsize,
-                sequences=SEQUENCES,
-            )
+        self._change(state=EngineState.LOADING, progress=0.0)
+        spec = LoadModel(
+            path=os.path.abspath(settings.model),
+            context=settings.contextsize,
+            gpu_layers=settings.gpulayers,
+            threads=settings.threads or _default_threads(),
+            batch=settings.blasbatchsize,
+            sequences=SEQUENCES,
         )
+        try:
+            engine.start(spec)
+        except OSError as error:
+            self._fail(engine, f"The engine process could not be started: {error.strerror}.")
 
     def _unload(self) -> None:
-        engine, self._engine = self._engine, None
+        with self._lock:
+            engine, self._engine = self._engine, None
+        self._change(state=EngineState.IDLE, progress=0.0, sentence="", model=None, stats=EngineStats())
         if engine:
             engine.close()
-        self._change(model=None, stats=EngineStats())
 
     def _take(self, engine: EngineClient, event: EngineEvent) -> None:
-        """An event of the engine process, on its client's thread; one of a replaced process counts no more."""
-        if engine is not self._engine:
-            return
+        """An event of the engine process, on its client's thread."""
         if isinstance(event, LoadProgress):
-            self._change(progress=event.fraction)
+            self._change(engine, progress=event.fraction)
         elif isinstance(event, ModelLoaded):
             self._loaded_at = int(time.time())
-            self._change(state=EngineState.READY, progress=1.0, model=event.info)
+            self._change(engine, state=EngineState.READY, progress=1.0, model=event.info)
         elif isinstance(event, ModelFailed):
-            self._died(engine, event.sentence)
+            self._fail(engine, event.sentence)
         elif isinstance(event, EngineStats):
-            self._change(stats=event)
+            self._change(engine, stats=event)
+        elif isinstance(event, LogLine):
+            log.log(event.level, "%s", event.text)
 
-    def _died(self, engine: EngineClient, sentence: str) -> None:
-        if engine is self._engine:
-            self._engine = None
-            self._change(state=EngineState.FAILED, sentence=sentence, model=None, stats=EngineStats())
+    def _fail(self, engine: EngineClient, sentence: str) -> None:
+        self._change(engine, state=EngineState.FAILED, sentence=sentence, model=None, stats=EngineStats())
 
-    def _change(self, **changes: Any) -> None:
+    def _change(self, of: EngineClient | None = None, **changes: Any) -> None:
+        """Change the snapshot. What comes ``of`` an engine that was replaced meanwhile, or after it failed, is void."""
         with self._lock:
-            before, self._now = self._now, replace(self._now, **changes)
-            after = self._now
-        if after.state is not before.state and after.state is not EngineState.LOADING:
-            log.info("%s", _describe(after))
+            before = self._now
+            if of and (of is not self._engine or before.state is EngineState.FAILED):
+                return
+            self._now = after = replace(before, **changes)
+        if after.state is not before.state and after.state in (EngineState.READY, EngineState.FAILED):
+            log.log(logging.INFO if after.state is EngineState.READY else logging.ERROR, "%s", _describe(after))
 
     def _generations(self) -> list[Generation]:
         engine = self._engine
@@ -253,6 +272,14 @@ class _WindowLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(LogLine(record.levelno, record.getMessage()))
+
+
+def _problem_with(path: str) -> ModelLoadError | None:
+    try:
+        gguf.inspect(path)
+    except ModelLoadError as error:
+        return error
+    return None
 
 
 def _describe(now: Snapshot) -> str:

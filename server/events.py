@@ -116,15 +116,7 @@ class Tokenize:
     special: bool
 
 
-@dataclass(frozen=True)
-class Detokenize:
-    """Token ids to text."""
-
-    call_id: int
-    tokens: tuple[int, ...]
-
-
-Command = LoadModel | Generate | Cancel | Tokenize | Detokenize
+Command = LoadModel | Generate | Cancel | Tokenize
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -184,11 +176,11 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The result of a :class:`Tokenize` (ids) or :class:`Detokenize` (text) call."""
+class Tokens:
+    """The result of a :class:`Tokenize` call."""
 
     call_id: int
-    value: tuple[int, ...] | str
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -206,18 +198,18 @@ class EngineStats:
     cells_total: int = 0
 
 
-EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Answer | EngineStats
-
-
-# --- what the window and /health see ---------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class LogLine:
-    """A line for the window's log."""
+    """A line of the log: from the engine process to the launcher, and from there to the window."""
 
     level: int
     text: str
+
+
+EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Tokens | EngineStats | LogLine
+
+
+# --- what the window and /health see ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,7 @@ import psutil
 import pytest
 
 from server.errors import ModelLoadError
-from server.events import EngineState
+from server.events import EngineState, LoadModel
 from tests.conftest import Server, read_to_end, settings_for_tests, wait_until
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 3000, "stream": True}
@@ -100,18 +105,24 @@ def test_a_missing_file_is_one_sentence_and_changes_nothing(own_server: Server) 
     assert own_server.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).status == 200
 
 
-def test_a_file_that_is_not_gguf_is_one_sentence(own_server: Server, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_one_sentence_and_the_port_stays_open(own_server: Server, tmp_path: Path) -> None:
     file = tmp_path / "notes.gguf"
     file.write_text("Dear diary, today I met a dragon.")
-    with pytest.raises(ModelLoadError, match="is not a GGUF file"):
-        start(own_server, model=str(file))
+    start(own_server, model=str(file))
+    assert own_server.snapshot().state is EngineState.FAILED
+    assert own_server.get("/health").json["message"] == (
+        "notes.gguf is not a GGUF file. Choose a model in the GGUF format."
+    )
+    start(own_server, port=own_server.port)
+    own_server.wait_for(EngineState.READY)
 
 
-def test_a_truncated_file_is_one_sentence(own_server: Server, tmp_path: Path, starter_model: Path) -> None:
+@pytest.mark.parametrize("size", [100, 50_000_000])
+def test_a_truncated_file_is_one_sentence(own_server: Server, tmp_path: Path, starter_model: Path, size: int) -> None:
     file = tmp_path / "half.gguf"
-    file.write_bytes(starter_model.read_bytes()[:50_000_000])
-    with pytest.raises(ModelLoadError, match="is incomplete"):
-        start(own_server, model=str(file))
+    file.write_bytes(starter_model.read_bytes()[:size])
+    start(own_server, model=str(file))
+    assert "half.gguf is incomplete" in own_server.get("/health").json["message"]
 
 
 def test_a_file_that_only_llama_cpp_can_refuse_fails_with_its_reason(
@@ -180,3 +191,67 @@ def test_more_requests_than_fit_the_context_wait_and_are_all_answered(own_server
     streams = [own_server.send_raw("/api/extra/generate/stream", body, "Connection: close") for _ in range(4)]
     wait_until(lambda: own_server.snapshot().stats.waiting, "a request to wait")
     assert all(b'"finish_reason": "length"' in read_to_end(stream) for stream in streams)
+
+
+def test_a_new_address_ends_streams_with_an_error_frame_and_serves_under_its_own_settings(own_server: Server) -> None:
+    start(own_server)
+    own_server.wait_for(EngineState.READY)
+    endless = {"prompt": "Once", "max_length": 900, "ban_eos_token": True}
+    stream = own_server.send_raw("/api/extra/generate/stream", endless, "Connection: close")
+    wait_until(lambda: any(row.completion_tokens for row in own_server.snapshot().requests), "the first tokens")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        free = probe.getsockname()[1]
+    start(own_server, port=free, password="secret")
+    assert b'"finish_reason": "error"' in read_to_end(stream)
+    assert own_server.port == free
+    assert own_server.post("/api/v1/generate", {"prompt": "a"}).status == 401
+
+
+def test_another_host_on_the_same_port_is_no_clash_with_ourselves(own_server: Server) -> None:
+    start(own_server)
+    port = own_server.port
+    start(own_server, port=port, host="localhost")
+    assert own_server.base == f"http://localhost:{port}"
+    own_server.wait_for(EngineState.READY)
+
+
+def test_a_stopped_engine_cannot_hold_up_the_launcher(own_server: Server) -> None:
+    start(own_server)
+    own_server.wait_for(EngineState.READY)
+    os.kill(engine_pid(own_server), signal.SIGSTOP)
+    counting = threading.Thread(target=own_server.post, args=("/api/extra/tokencount", {"prompt": "a " * 1_500_000}))
+    counting.start()
+    wait_until(own_server.controller._engine._writing.locked, "the pipe to be full")
+    own_server.controller.stop()
+    counting.join()
+    assert own_server.snapshot().state is EngineState.IDLE
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b"", 0), (b"\x80\x04\x95\xff", 1)])
+def test_the_engine_ends_when_its_launcher_does_even_in_the_middle_of_a_command(
+    starter_model: Path, sent: bytes, status: int
+) -> None:
+    with run_worker(starter_model) as worker:
+        assert worker.stdin
+        worker.stdin.write(sent)
+        worker.stdin.close()
+        assert worker.wait(20) == status
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_engine_without_a_crash(tmp_path: Path) -> None:
+    with run_worker(tmp_path / "missing.gguf") as worker:
+        assert worker.wait(20) == 0
+
+
+def run_worker(model: Path) -> subprocess.Popen[bytes]:
+    """The worker by itself, told to load ``model``."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "server.engine.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert worker.stdin
+    pickle.dump(LoadModel(str(model), context=256, gpu_layers=0, threads=1, batch=64, sequences=1), worker.stdin)
+    worker.stdin.flush()
+    return worker

@@ -59,6 +59,25 @@ def test_a_grammar_constrains_the_reply_and_an_invalid_one_is_left_out(server: S
     assert server.post("/api/v1/generate", {**body, "max_length": 2, "grammar": "root ::= ((("}).status == 200
 
 
+def test_a_finished_grammar_ends_the_reply_although_its_end_is_banned(server: Server) -> None:
+    """CHIM sends a grammar and bans the end of text with it."""
+    body = {"prompt": "Yes or no?", "max_length": 20, "grammar": 'root ::= "yes"', "use_default_badwordsids": True}
+    result = server.post("/api/v1/generate", body).json["results"][0]
+    assert result["text"] == "yes"
+    assert result["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("grammar", ["root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000, "\ud800", "root ::= root"])
+def test_a_grammar_that_would_break_the_parser_is_left_out(server: Server, grammar: str) -> None:
+    assert server.post("/api/v1/generate", {"prompt": "a", "max_length": 1, "grammar": grammar}).status == 200
+
+
+def test_a_client_that_leaves_before_the_first_byte_stops_its_generation(server: Server) -> None:
+    for _ in range(3):
+        server.send_raw(STREAM, {**ENDLESS, "prompt": "story " * 3000}).close()
+    server.wait_until_quiet()
+
+
 def test_generate_answers_with_text_reason_and_counts(server: Server) -> None:
     result = server.post("/api/v1/generate", {"prompt": "The sky is", "max_length": 5, "temperature": 0}).json[
         "results"
@@ -160,8 +179,9 @@ def test_an_abort_without_a_body_stops_a_reply_of_the_openai_dialect(server: Ser
     assert answers[0].json["choices"][0]["text"]
 
 
-def test_an_abort_while_idle_is_a_success(server: Server) -> None:
-    assert server.post("/api/extra/abort", b"").json["success"] == "true"
+@pytest.mark.parametrize("body", [b"", b"null", b"what?", b"{}", b"[]"])
+def test_an_abort_while_idle_is_a_success_whatever_its_body(server: Server, body: bytes) -> None:
+    assert server.post("/api/extra/abort", body).json["success"] == "true"
 
 
 def test_status_routes_answer_while_a_long_prompt_is_read(server: Server) -> None:

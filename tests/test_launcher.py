@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,7 +102,6 @@ def test_a_port_in_use_is_an_error_that_names_the_program(launch: Launch) -> Non
     [
         (["--port", "many"], "port: 'many' is not a whole number."),
         (["--contextsize", "3"], "contextsize: 3 is too small"),
-        (["--model", "/no/such.gguf"], "There is no file /no/such.gguf."),
         (["--nonsense"], "--nonsense"),
         (["--host", "0.0.0.0"], "opens the server to your network"),
         (["--chatcompletionsadapter", "Klingon"], "'Klingon' is neither a preset nor a file"),
@@ -113,6 +114,24 @@ def test_a_bad_value_is_one_sentence_and_status_2(launch: Launch, flags: list[st
     assert process.wait(20) == 2
     assert sentence in output_of(process)
     assert "Traceback" not in output_of(process)
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_a_model_that_cannot_be_loaded_is_told_and_the_port_stays_open(launch: Launch, quiet: list[str]) -> None:
+    process = launch("--skiplauncher", "--port", "0", "--model", "/no/such.gguf", *quiet)
+    output = wait_for_output(process, "There is no file /no/such.gguf. Check the path of the model.")
+    address = re.search(r"http://127\.0\.0\.1:\d+", wait_for_output(process, "Serving on"))
+    assert address, output
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(address[0] + "/health", timeout=20)
+    with answer.value as body:
+        assert b"There is no file" in body.read()
+    assert process.poll() is None
+
+
+def test_a_server_py_in_the_users_folder_is_not_ours(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text("raise SystemExit('not this one')")
+    wait_for_output(launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1"), "is ready")
 
 
 def test_unknown_flags_of_koboldcpp_are_a_warning(launch: Launch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.server import create_server
 from waitress.task import WSGITask
 
@@ -51,12 +51,16 @@ class HttpServer:
     """Serves ``app`` from construction until :meth:`close`.
 
     ``streams`` is how many replies may be open at once: each holds a thread, and others must stay free for status
-    requests. ``port`` 0 takes a free one; read it back from :attr:`port`. Raises :class:`PortInUse`.
+    requests. ``port`` 0 takes a free one; read it back from :attr:`port`. :attr:`address` is what clients on this PC
+    enter. Raises :class:`PortInUse`.
     """
 
     def __init__(self, app: WsgiApp, host: str, port: int, streams: int) -> None:
         sockets = _listen(host, port)
         self.port: int = sockets[0].getsockname()[1]
+        self._asked = {(host, port), (host, self.port)}
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.address = f"http://[{name}]:{self.port}" if ":" in name else f"http://{name}:{self.port}"
         self._map: dict[int, Any] = {}
         self._server = create_server(
             _headers_first(app),
@@ -78,6 +82,10 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
+    def serves(self, host: str, port: int) -> bool:
+        """Whether this is where those who ask for ``host`` and ``port`` should be served."""
+        return (host, port) in self._asked
+
     def allow_streams(self, streams: int) -> None:
         """Change how many replies may be open at once."""
         self._server.task_dispatcher.set_thread_count(streams + SPARE_THREADS)
@@ -92,8 +100,12 @@ class HttpServer:
         while not self._stopping.is_set():
             wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
         for listener in self._listeners:
-            listener.close()
+            wasyncore.dispatcher.close(listener)  # not listener.close(): the threads still pull its trigger
         self._drain()
+        for channel in [entry for entry in self._map.values() if isinstance(entry, _Channel)]:
+            channel.handle_close()  # wakes a thread that waits for a slow reader
+        for listener in self._listeners:
+            listener.pull_trigger = _nothing  # its descriptor may soon be another file's
         wasyncore.close_all(self._map, ignore_all=True)
 
     def _drain(self) -> None:
@@ -106,17 +118,31 @@ class HttpServer:
         closing.join()
 
 
+def _nothing() -> None:
+    pass
+
+
 def _headers_first(app: WsgiApp) -> WsgiApp:
     """Send the headers of a stream before the prompt is read: some clients give up after 15 silent seconds."""
 
     def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            write = start_response(status, headers, *rest)
-            if any(name == "Content-Type" and value.startswith("text/event-stream") for name, value in headers):
-                write(b"")
-            return write
+        write: Any = None
 
-        return app(environ, start)
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            nonlocal write
+            started = start_response(status, headers, *rest)
+            if any(name == "Content-Type" and value.startswith("text/event-stream") for name, value in headers):
+                write = started
+            return started
+
+        body = app(environ, start)
+        if write:
+            try:
+                write(b"")
+            except ClientDisconnected:
+                getattr(body, "close", _nothing)()  # waitress never saw it; closing is what cancels the generation
+                raise
+        return body
 
     return wrapped
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from server.api import caller, sse
 from server.engine.client import Generation
-from server.errors import TavernkeepError
+from server.errors import BadRequest, TavernkeepError
 from server.events import EngineState, Finished, FinishReason
 from server.request import kobold as kobold_json
 
@@ -154,7 +154,11 @@ def blueprint(controller: Controller) -> Blueprint:
         return controller.generate(kobold_json.read_generate(caller.body()), caller.client(), route)
 
     def genkey() -> str:
-        key = caller.body().get("genkey")
+        """The genkey of an abort or check, which clients also send without any body that can be read."""
+        try:
+            key = caller.body().get("genkey")
+        except BadRequest:
+            key = None
         return key if isinstance(key, str) else ""
 
     return routes

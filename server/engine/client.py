@@ -6,11 +6,10 @@ A bad model file, a native abort or a GPU out of memory ends that process only; 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import os
 import pickle
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -18,14 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from server.errors import BadRequest, EngineDied, TavernkeepError
+from server.errors import BadRequest, EngineDied, ServerBusy, TavernkeepError
 from server.events import (
-    Answer,
     Cancel,
     Command,
-    Detokenize,
     EngineEvent,
     Finished,
     Generate,
@@ -33,6 +29,7 @@ from server.events import (
     Refused,
     TextPiece,
     Tokenize,
+    Tokens,
 )
 
 log = logging.getLogger("tavernkeep.engine")
@@ -40,6 +37,9 @@ log = logging.getLogger("tavernkeep.engine")
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
 EXIT_TIMEOUT = 5.0
+LAST_WORDS_TIMEOUT = 1.0
+KEPT_LINES = 200
+TELLING = re.compile(r"GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memory", re.IGNORECASE)
 
 
 class Generation:
@@ -60,7 +60,7 @@ class Generation:
         self.finished: Finished | None = None
         self.error: TavernkeepError | None = None
         self._cancel = cancel
-        self._mailbox: queue.SimpleQueue[TextPiece | Finished | Refused | TavernkeepError] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[TextPiece | Finished | TavernkeepError] = queue.SimpleQueue()
 
     @property
     def over(self) -> bool:
@@ -84,21 +84,17 @@ class Generation:
                 continue
             if isinstance(event, TavernkeepError):
                 raise event
-            if isinstance(event, Refused):
-                raise BadRequest(event.sentence)
             yield event
             if isinstance(event, Finished):
                 return
 
-    def deliver(self, event: TextPiece | Finished | Refused | TavernkeepError) -> None:
+    def deliver(self, event: TextPiece | Finished | TavernkeepError) -> None:
         """Called by the engine client's thread only."""
         if isinstance(event, TextPiece):
             self.text += event.text
             self.tokens = event.tokens
         elif isinstance(event, Finished):
             self.finished = event
-        elif isinstance(event, Refused):
-            self.error = BadRequest(event.sentence)
         else:
             self.error = event
         self._mailbox.put(event)
@@ -107,12 +103,14 @@ class Generation:
 class EngineClient:
     """One engine process with one model, from :meth:`start` to :meth:`close`.
 
-    ``on_event`` gets every event that belongs to no single reply, ``on_over`` each reply that has ended, ``on_exit`` a
-    sentence when the process ends by itself. All are called on this object's thread.
+    ``ids`` numbers requests, over all engines of a launcher. ``on_event`` gets every event that belongs to no single
+    reply, ``on_over`` each reply that has ended, ``on_exit`` a sentence when the process ends by itself. All are called
+    on this object's thread.
     """
 
     def __init__(
         self,
+        ids: Iterator[int],
         on_event: Callable[[EngineEvent], None],
         on_over: Callable[[Generation], None],
         on_exit: Callable[[str], None],
@@ -120,12 +118,13 @@ class EngineClient:
         self._on_event = on_event
         self._on_over = on_over
         self._on_exit = on_exit
-        self._ids = itertools.count(1)
+        self._ids = ids
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._generations: dict[int, Generation] = {}
-        self._calls: dict[int, queue.SimpleQueue[Any]] = {}
-        self._last_lines: deque[str] = deque(maxlen=20)
+        self._calls: dict[int, queue.SimpleQueue[tuple[int, ...] | TavernkeepError]] = {}
+        self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._log_reader = threading.Thread(target=self._read_log, name="engine log", daemon=True)
         self._closing = False
         self._dead = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -144,20 +143,27 @@ class EngineClient:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,  # where Python looks for the module, and not for a server.py of the user's own
             creationflags=no_console,
         )
-        for target in (self._read_events, self._read_log):
-            threading.Thread(target=target, name=f"engine{target.__name__}", daemon=True).start()
+        self._log_reader.start()
+        threading.Thread(target=self._read_events, name="engine events", daemon=True).start()
         self._send(spec)
 
-    def submit(self, build: Callable[[int], Generate], *, genkey: str, client: str, route: str) -> Generation:
-        """Queue a generation; ``build`` makes the command once its id is known."""
+    def submit(
+        self, build: Callable[[int], Generate], *, most: int, genkey: str, client: str, route: str
+    ) -> Generation:
+        """Queue a generation; ``build`` makes the command once its id is known.
+
+        Raises :class:`ServerBusy` when ``most`` generations run or wait already.
+        """
         request = build(next(self._ids))
         generation = Generation(request, self._cancel, genkey=genkey, client=client, route=route)
         with self._lock:
             if self._dead:
                 raise EngineDied(self._dead)
+            if len(self._generations) >= most:
+                raise ServerBusy("The server is busy: its queue is full.", "Try again in a moment.")
             self._generations[request.request_id] = generation
         self._send(request)
         return generation
@@ -169,36 +175,14 @@ class EngineClient:
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text``; ``special`` adds the beginning-of-text token where the model wants one."""
-        answer: tuple[int, ...] = self._call(lambda call_id: Tokenize(call_id, text, special))
-        return answer
-
-    def detokenize(self, tokens: tuple[int, ...]) -> str:
-        """The text of token ids."""
-        answer: str = self._call(lambda call_id: Detokenize(call_id, tokens))
-        return answer
-
-    def close(self) -> None:
-        """End the process, and with it every reply; its memory is free when this returns."""
-        self._closing = True
-        process = self._process
-        if process is None:
-            return
-        self._hang_up()
-        try:
-            process.wait(EXIT_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _call(self, build: Callable[[int], Command]) -> Any:
         call_id = next(self._ids)
-        mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        mailbox: queue.SimpleQueue[tuple[int, ...] | TavernkeepError] = queue.SimpleQueue()
         with self._lock:
             if self._dead:
                 raise EngineDied(self._dead)
             self._calls[call_id] = mailbox
         try:
-            self._send(build(call_id))
+            self._send(Tokenize(call_id, text, special))
             answer = mailbox.get(timeout=CALL_TIMEOUT)
         except queue.Empty:
             raise EngineDied("The engine process does not answer.") from None
@@ -208,6 +192,20 @@ class EngineClient:
         if isinstance(answer, TavernkeepError):
             raise answer
         return answer
+
+    def close(self) -> None:
+        """End the process, and with it every reply; its memory is free when this returns."""
+        self._closing = True
+        process = self._process
+        if process is None:
+            return
+        # Not from here: a thread may hold the pipe, writing to a process that no longer reads.
+        threading.Thread(target=self._hang_up, name="engine_hang_up", daemon=True).start()
+        try:
+            process.wait(EXIT_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _hang_up(self) -> None:
         """Close the command pipe; a process that still runs ends by that."""
@@ -236,15 +234,16 @@ class EngineClient:
                 for event in pickle.load(pipe):
                     self._deliver(event)
         status = self._process.wait()
+        self._log_reader.join(LAST_WORDS_TIMEOUT)
         self._hang_up()
         self._bury(self._epitaph(status))
 
     def _deliver(self, event: EngineEvent) -> None:
-        if isinstance(event, Answer):
+        if isinstance(event, Tokens):
             with self._lock:
                 mailbox = self._calls.get(event.call_id)
             if mailbox:
-                mailbox.put(event.value)
+                mailbox.put(event.ids)
             return
         if not isinstance(event, (TextPiece, Finished, Refused)):
             self._on_event(event)
@@ -253,7 +252,7 @@ class EngineClient:
             generation = self._generations[event.request_id]
             if not isinstance(event, TextPiece):
                 del self._generations[event.request_id]
-        generation.deliver(event)
+        generation.deliver(BadRequest(event.sentence) if isinstance(event, Refused) else event)
         if generation.over:
             self._on_over(generation)
 
@@ -274,14 +273,11 @@ class EngineClient:
         """One sentence on why the process ended."""
         if self._closing:
             return "The model was unloaded."
-        last = next((line for line in reversed(self._last_lines) if line), "")
+        last = next((line for line in reversed(self._last_lines) if TELLING.search(line)), "")
         said = f" Its last words were: {last}" if last else ""
-        if status < 0:
-            name = signal.Signals(-status).name
-            if name == "SIGKILL":
-                return "The engine process was killed from outside, or by the system because memory ran out."
-            return f"The engine process crashed ({name}).{said}"
-        return f"The engine process ended with status {status}.{said}"
+        if _name_of(status) == "SIGKILL":
+            return "The engine process was killed from outside, or by the system because memory ran out."
+        return f"The engine process crashed ({_name_of(status)}).{said}"
 
     def _read_log(self) -> None:
         assert self._process is not None
@@ -291,3 +287,10 @@ class EngineClient:
                 line = raw.decode("utf-8", "replace").rstrip()
                 self._last_lines.append(line)
                 log.debug("%s", line)
+
+
+def _name_of(status: int) -> str:
+    """An exit status as people know it: SIGSEGV, 0xC0000005, status 1."""
+    if status < 0:
+        return {-number: number.name for number in signal.Signals}.get(status, f"signal {-status}")
+    return f"0x{status:08X}" if status > 255 else f"status {status}"

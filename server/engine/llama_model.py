@@ -6,6 +6,7 @@ Every pointer is checked: a call on a NULL model or context is a segmentation fa
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import re
 import sys
@@ -29,6 +30,10 @@ from llama_cpp import llama_cpp as llama
 
 FORBIDDEN = float("-inf")
 KEPT_LOG_LINES = 50
+LONGEST_GRAMMAR = 256 * 1024
+DEEPEST_GRAMMAR = 200
+
+log = logging.getLogger("tavernkeep.engine")
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -111,6 +116,8 @@ class LlamaModel:
         self._vocab = llama.llama_model_get_vocab(self._model)
         self._context = self._open_context(spec)
         self._memory = llama.llama_get_memory(self._context)
+        if not self._memory or not llama.llama_model_has_decoder(self._model):
+            raise ModelLoadError(f"{Path(spec.path).name} is no model that writes text.", "Choose another model.")
         self._vocab_size = llama.llama_vocab_n_tokens(self._vocab)
         self._pieces: dict[int, bytes] = {}
         self._ends: tuple[int, ...] | None = None
@@ -139,10 +146,6 @@ class LlamaModel:
         if count < 0:
             raise TavernkeepError(f"The text of {len(data)} bytes cannot be tokenized.")
         return list(tokens[:count])
-
-    def detokenize(self, tokens: ReadOnly[int]) -> str:
-        """The text of ``tokens``, special ones included. Ids outside the vocabulary are left out."""
-        return b"".join(self._read_piece(t, special=True) for t in tokens).decode("utf-8", "replace")
 
     def piece(self, token: int) -> bytes:
         """The bytes a token adds to a reply; special tokens add none."""
@@ -187,8 +190,9 @@ class LlamaModel:
                 self._add(sampler, self._logit_bias(request.sampling.logit_bias))
             elif step.name == "penalties":
                 window, *penalties = step.values
-                pointer = llama.llama_sampler_init_penalties(self._vocab_size, int(window), *penalties)
-                for token in request.prompt[-int(window) :]:
+                window = min(int(window), self.context)
+                pointer = llama.llama_sampler_init_penalties(self._vocab_size, window, *penalties)
+                for token in request.prompt[-window:] if window else ():
                     llama.llama_sampler_accept(pointer, token)
                 self._add(sampler, pointer)
             else:
@@ -202,6 +206,9 @@ class LlamaModel:
         token = self._draw(sampler.chain, index)
         if not self._allowed(sampler.grammar, token):
             token = self._draw(sampler.chain, index, first=sampler.grammar)
+            if not self._allowed(sampler.grammar, token):
+                # Nothing fits: the grammar is complete and its end is banned. Accepting any token would abort.
+                return self._end_tokens()[0]
         llama.llama_sampler_accept(sampler.grammar, token)
         llama.llama_sampler_accept(sampler.chain, token)
         return token
@@ -226,9 +233,11 @@ class LlamaModel:
         return bool(single["logit"][0] != FORBIDDEN)
 
     def _grammar(self, text: str) -> Any:
-        pointer = llama.llama_sampler_init_grammar(self._vocab, text.encode("utf-8", "replace"), b"root")
+        pointer = None
+        if len(text) <= LONGEST_GRAMMAR and _depth(text) <= DEEPEST_GRAMMAR:  # llama.cpp's parser recurses
+            pointer = llama.llama_sampler_init_grammar(self._vocab, text.encode("utf-8", "replace"), b"root")
         if not pointer:
-            print("An invalid grammar was left out; the reply is not constrained.", file=sys.stderr, flush=True)
+            log.warning("A grammar that is invalid was left out; the reply is not constrained: %.60r", text)
         return pointer
 
     def _logit_bias(self, biases: ReadOnly[tuple[int, float]]) -> Any:
@@ -289,7 +298,7 @@ class LlamaModel:
         context = llama.llama_init_from_model(self._model, params)
         if not context:
             raise ModelLoadError(
-                self._reason(f"There is not enough memory for a context of {spec.context} tokens"),
+                self._reason(f"llama.cpp could not set up a context of {spec.context} tokens"),
                 "Choose a smaller context size or fewer GPU layers.",
             )
         return context
@@ -333,6 +342,15 @@ class LlamaModel:
         buffer = ctypes.create_string_buffer(256)
         size = llama.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
+
+
+def _depth(grammar: str) -> int:
+    """How deep the parentheses of a grammar are nested, at most."""
+    level = deepest = 0
+    for character in grammar:
+        level += (character == "(") - (character == ")")
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _candidate_array(candidates: Any) -> Any:

@@ -5,6 +5,7 @@ Started by :mod:`server.engine.client`; ends itself when the launcher is gone.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -12,24 +13,26 @@ import signal
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from server.engine.engine import Engine
 from server.engine.llama_model import LlamaModel, NativeLog
 from server.errors import TavernkeepError
 from server.events import (
-    Answer,
     Cancel,
     Command,
-    Detokenize,
     EngineEvent,
     Generate,
     LoadModel,
     LoadProgress,
+    LogLine,
     ModelFailed,
     ModelLoaded,
     Tokenize,
+    Tokens,
 )
 
 STATS_SECONDS = 0.1
@@ -51,28 +54,35 @@ def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Worker:
-    """Owns the model. The main thread runs the engine's steps, a reader thread takes commands."""
+    """Owns the model. The main thread runs the engine's steps, one thread takes commands, one tokenizes."""
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
         self._events = events
         self._writing = threading.Lock()
-        self._model: LlamaModel | None = None
         self._progress = 0.0
         self._inbox: queue.SimpleQueue[Generate | Cancel] = queue.SimpleQueue()
+        self._texts: queue.SimpleQueue[Tokenize] = queue.SimpleQueue()
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
+        """Load the model, then serve it until the launcher hangs up."""
+        logging.getLogger("tavernkeep").addHandler(_ToLauncher(self._send))
         spec = pickle.load(self._commands)
         assert isinstance(spec, LoadModel)
         # Started before the load, which may take minutes: the launcher may give up or end meanwhile.
-        threading.Thread(target=self._read_commands, daemon=True).start()
+        self._start(self._read_commands)
         try:
-            self._model = LlamaModel(spec, NativeLog(), self._report_progress)
+            model = LlamaModel(spec, NativeLog(), self._report_progress)
         except TavernkeepError as error:
             self._send([ModelFailed(str(error))])
-            return
-        self._send([ModelLoaded(self._model.info)])
-        self._serve(Engine(self._model))
+            _leave(0)
+        self._send([ModelLoaded(model.info)])
+        self._start(lambda: self._tokenize(model))
+        _or_leave(lambda: self._serve(Engine(model)))
+        _leave(0)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=_or_leave, args=(work,), daemon=True).start()
 
     def _serve(self, engine: Engine) -> None:
         next_stats = 0.0
@@ -104,18 +114,18 @@ class Worker:
             try:
                 command: Command = pickle.load(self._commands)
             except EOFError:
-                os._exit(0)  # the launcher is gone: nobody waits for what the main thread is doing
+                _leave(0)  # the launcher is gone: nobody waits for what the other threads are doing
             if isinstance(command, (Generate, Cancel)):
                 self._inbox.put(command)
-            elif isinstance(command, (Tokenize, Detokenize)):
-                self._send([Answer(command.call_id, self._answer(command))])
+            elif isinstance(command, Tokenize):
+                self._texts.put(command)
 
-    def _answer(self, command: Tokenize | Detokenize) -> tuple[int, ...] | str:
-        """Only reads the vocabulary, so it need not wait for the step that is running on the main thread."""
-        assert self._model is not None
-        if isinstance(command, Tokenize):
-            return tuple(self._model.tokenize(command.text, special=command.special))
-        return self._model.detokenize(command.tokens)
+    def _tokenize(self, model: LlamaModel) -> None:
+        """Only reads the vocabulary, so it need not wait for the main thread's step, nor a cancel for it."""
+        while True:
+            command = self._texts.get()
+            ids = model.tokenize(command.text, special=command.special)
+            self._send([Tokens(command.call_id, tuple(ids))])
 
     def _send(self, events: ReadOnly[EngineEvent]) -> None:
         if not events:
@@ -129,6 +139,32 @@ class Worker:
         if fraction - self._progress >= PROGRESS_STEP or fraction >= 1:
             self._progress = fraction
             self._send([LoadProgress(fraction)])
+
+
+class _ToLauncher(logging.Handler):
+    """Sends the engine's own sentences to the launcher's log; llama.cpp's lines go there by standard error."""
+
+    def __init__(self, send: Callable[[list[EngineEvent]], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send([LogLine(record.levelno, self.format(record))])
+
+
+def _or_leave(work: Callable[[], None]) -> None:
+    """Run a thread's work; an error in it ends the process, because half an engine would keep clients waiting."""
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        _leave(1)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once. An ordinary exit would abort, because the reader thread holds standard input's lock."""
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from typing import Any
 
 from server.errors import BadRequest
 
-MAX_DEPTH_MESSAGE = "The request body is nested too deeply."
+# Names that both dialects know, the first that is present counts.
+MAX_TOKENS = ("max_completion_tokens", "max_tokens", "n_predict")
+BAN_EOS = ("ban_eos_token", "use_default_badwordsids", "ignore_eos")
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)
     except RecursionError:
-        raise BadRequest(MAX_DEPTH_MESSAGE) from None
+        raise BadRequest("The request body is nested too deeply.") from None
     except ValueError as error:
         raise BadRequest(f"The request body is not valid JSON: {error}.") from None
     if not isinstance(parsed, dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.errors import BadRequest
-from server.request.fields import Fields
+from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
 from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
 
@@ -19,11 +19,11 @@ def read_generate(body: dict[str, Any]) -> TextRequest:
     return TextRequest(
         prompt=prompt,
         memory=fields.text("memory"),
-        max_tokens=fields.optional_whole("max_length", "max_tokens"),
+        max_tokens=fields.optional_whole("max_length", *MAX_TOKENS),
         context=fields.optional_whole("max_context_length"),
         stop=fields.texts("stop_sequence", "stop"),
         keep_stop=not fields.flag("trim_stop", default=True),
-        ban_eos=fields.flag("ban_eos_token", "use_default_badwordsids", "ignore_eos", default=False),
+        ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),
         genkey=fields.text("genkey"),
     )

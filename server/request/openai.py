@@ -6,7 +6,7 @@ from typing import Any
 
 from server.errors import BadRequest
 from server.prompt.chat import Message
-from server.request.fields import Fields
+from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
 from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
 
@@ -27,9 +27,9 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
     fields = Fields(body, strict=True)
     options = Fields(fields.mapping("stream_options"), strict=True)
     return TextRequest(
-        max_tokens=fields.optional_whole("max_completion_tokens", "max_tokens", "max_length", "n_predict"),
+        max_tokens=fields.optional_whole(*MAX_TOKENS, "max_length"),
         stop=fields.texts("stop", "stop_sequence"),
-        ban_eos=fields.flag("ban_eos_token", "use_default_badwordsids", "ignore_eos", default=False),
+        ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),
         genkey=fields.text("genkey"),
         stream=fields.flag("stream", default=False),
