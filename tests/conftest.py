@@ -109,7 +109,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 def settings_for_tests(**changes: Any) -> Settings:
     """The starter model on a free port, with as few threads as the machine can spare."""
-    return Settings(**{"model": str(STARTER_MODEL), "port": 0, "contextsize": 4096, "threads": 2, **changes})
+    return Settings(**{"model": str(STARTER_MODEL), "port": 0, "contextsize": 2048, "threads": 2, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_a_grammar_that_would_break_the_parser_is_left_out(server: Server, gramm
 
 def test_a_client_that_leaves_before_the_first_byte_stops_its_generation(server: Server) -> None:
     for _ in range(3):
-        server.send_raw(STREAM, {**ENDLESS, "prompt": "story " * 3000}).close()
+        server.send_raw(STREAM, {**ENDLESS, "prompt": "story " * 1800}).close()
     server.wait_until_quiet()
 
 
@@ -108,7 +108,7 @@ def test_memory_survives_when_the_prompt_is_too_long(server: Server) -> None:
     memory, prompt = "The password is swordfish. " * 5, "noise " * 5000
     counted = server.post("/api/extra/tokencount", {"prompt": memory}).json["value"]
     result = server.post("/api/v1/generate", {"prompt": prompt, "memory": memory, "max_length": 4}).json["results"][0]
-    assert counted < result["prompt_tokens"] <= 4096 - 4
+    assert counted < result["prompt_tokens"] <= 2048 - 4
 
 
 def test_the_token_count_matches_the_ids(server: Server) -> None:
@@ -126,8 +126,8 @@ def test_versions_and_lengths_unlock_what_clients_look_for(server: Server) -> No
     assert version["result"] == "KoboldCpp"
     assert version["protected"] is False
     assert server.get("/api/v1/info/version").json == {"result": "1.2.5"}
-    assert server.get("/api/v1/config/max_context_length").json == {"value": 4096}
-    assert server.get("/api/extra/true_max_context_length").json == {"value": 4096}
+    assert server.get("/api/v1/config/max_context_length").json == {"value": 2048}
+    assert server.get("/api/extra/true_max_context_length").json == {"value": 2048}
     assert server.get("/api/v1/config/max_length").json == {"value": 768}
 
 
@@ -185,7 +185,7 @@ def test_an_abort_while_idle_is_a_success_whatever_its_body(server: Server, body
 
 
 def test_status_routes_answer_while_a_long_prompt_is_read(server: Server) -> None:
-    connection = server.send_raw(STREAM, {"prompt": "story " * 3500, "max_length": 1})
+    connection = server.send_raw(STREAM, {"prompt": "story " * 1800, "max_length": 1})
     wait_until(lambda: server.snapshot().stats.running, "the prompt to be read")
     assert server.post("/api/extra/tokencount", {"prompt": "hello"}).json["value"] == 1
     assert server.get("/api/extra/perf").json["idle"] == 0
@@ -193,7 +193,7 @@ def test_status_routes_answer_while_a_long_prompt_is_read(server: Server) -> Non
 
 
 def test_headers_arrive_before_the_prompt_has_been_read(server: Server) -> None:
-    connection = server.send_raw(STREAM, {"prompt": "story " * 3500, "max_length": 1}, "Connection: close")
+    connection = server.send_raw(STREAM, {"prompt": "story " * 1800, "max_length": 1}, "Connection: close")
     first = connection.recv(65536)
     assert first.startswith(b"HTTP/1.1 200 OK")
     assert b"data:" not in first

@@ -107,14 +107,14 @@ def test_max_completion_tokens_limits_the_reply_like_max_tokens(server: Server) 
 def test_a_prompt_longer_than_the_context_is_shortened_and_answered(server: Server) -> None:
     body = {"prompt": "word " * 6000, "max_tokens": 4}
     answer = server.post("/v1/completions", body).json
-    assert answer["usage"]["prompt_tokens"] <= 4096 - 4
+    assert answer["usage"]["prompt_tokens"] <= 2048 - 4
     assert answer["usage"]["completion_tokens"] == 4
 
 
 def test_a_chat_longer_than_the_context_loses_its_oldest_turns(server: Server) -> None:
     turns = [{"role": "user", "content": f"turn {number} " + "blah " * 400} for number in range(20)]
     answer = server.post("/v1/chat/completions", {"messages": turns, "max_tokens": 4}).json
-    assert answer["usage"]["prompt_tokens"] <= 4096 - 4
+    assert answer["usage"]["prompt_tokens"] <= 2048 - 4
 
 
 def test_the_model_list_names_the_loaded_model(client: openai.OpenAI) -> None:
@@ -148,7 +148,7 @@ def test_closing_the_connection_stops_the_generation(server: Server) -> None:
     connection = server.send_raw(
         "/v1/completions", {"prompt": "Once", "max_tokens": 3000, "stream": True, "ignore_eos": True}
     )
-    wait_until(lambda: b"data: " in connection.recv(4096), "the first piece")
+    wait_until(lambda: b"data: " in connection.recv(2048), "the first piece")
     assert server.snapshot().requests
     connection.close()
     server.wait_until_quiet()

@@ -99,8 +99,9 @@ def test_a_killed_engine_is_told_in_words_and_start_works_again(app: Any) -> Non
 def test_stop_closes_the_port(app: Any) -> None:
     server = press_start(app)
     app.launch.start_button.invoke()
-    pump(app, lambda: server.snapshot().state is EngineState.IDLE, "the server to stop")
-    assert server.snapshot().address == ""
+    pump(app, lambda: not server.snapshot().address, "the port to close")
+    assert server.snapshot().state is EngineState.IDLE
+    pump(app, lambda: text_of(app.live.headline) == "Stopped", "the window to say so")
 
 
 def test_a_file_that_is_no_model_is_told_in_words_and_nothing_starts(app: Any, tmp_path: Path) -> None:
