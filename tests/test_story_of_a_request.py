@@ -7,34 +7,20 @@ value on the way can be written down here.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from server.api import sse
 from server.engine.client import Generation
 from server.engine.engine import Engine
-from server.events import EngineEvent, Finished, FinishReason, ModelInfo, TextPiece
+from server.events import EngineEvent, Finished, FinishReason, TextPiece
 from server.prompt import chat
 from server.request import openai
 from server.request.fields import parse_body
 from server.request.prepare import prepare
-from tests.fake_model import FakeModel, tokens_of
+from tests.fake_model import TINY, FakeModel, tokens_of
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}<assistant>"
-MODEL = ModelInfo(
-    name="Scripted",
-    path="/models/Scripted.gguf",
-    architecture="llama",
-    parameters=1,
-    size=1,
-    quantisation="F16",
-    layers=1,
-    trained_context=200,
-    context=200,
-    chat_template=TEMPLATE,
-    bos_text="",
-    eos_text="",
-    devices=(),
-    cpu_variant="",
-)
+MODEL = replace(TINY, chat_template=TEMPLATE)
 PROMPT = "<system>You are a guard.\n<user>Who goes there?\n<assistant>"
 
 
