@@ -4,6 +4,7 @@ Standard library only, because it runs before anything is installed.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -52,7 +53,7 @@ INSTALL_COMMANDS = {
         "xcode-select": "xcode-select --install",
         "winget": f'winget install {BUILD_TOOLS} --override "{BUILD_TOOLS_PARTS}"',
     },
-    "venv": {"apt-get": "sudo apt-get install python3-venv"},
+    "Python's venv part": {"apt-get": "sudo apt-get install python3-venv"},
     "tkinter": {
         "apt-get": "sudo apt-get install python3-tk",
         "dnf": "sudo dnf install python3-tkinter",
@@ -74,8 +75,17 @@ CAUSES = (
         "the memory ran out; close other programs and run again with CMAKE_BUILD_PARALLEL_LEVEL=1",
     ),
     (
-        "CUDA Toolkit not found|CUDA::|Could NOT find (CUDA|Vulkan|hip)|glslc",
+        "CUDA Toolkit not found|CUDA::|Could NOT find (CUDA|Vulkan|hip)|Failed to find HIP|glslc",
         "CMAKE_ARGS asks for a GPU toolkit that is missing; install it, or run again with CMAKE_ARGS empty",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the package index's certificate is not trusted; if a proxy or virus scanner reads your traffic, "
+        "set PIP_CERT to its certificate file and run the same command again",
+    ),
+    (
+        "Permission denied|Read-only file system",
+        "you may not write there; put Tavernkeep into a folder of your own and run the same command again",
     ),
     (
         "ConnectionError|NameResolution|ProxyError|Timeout|SSLError|unreachable|from versions: none",
@@ -120,13 +130,16 @@ def capture(
         return subprocess.CompletedProcess(words, 127, "", f"{words[0]} is not installed")
 
 
-def install_command(need: str) -> str:
-    """The one command that installs `need` on this machine, or advice where its package is not known."""
-    for installer, command in INSTALL_COMMANDS[need].items():
-        if shutil.which(installer):
+def install_command(*needs: str) -> str:
+    """The one command that installs all `needs` on this machine, or advice where their packages are not known."""
+    for installer in INSTALL_COMMANDS[needs[0]]:
+        commands = [INSTALL_COMMANDS[need].get(installer, "") for need in needs]
+        if shutil.which(installer) and all(commands):
+            packages = [re.split(r" install | -S ", command)[-1] for command in commands[1:]]
+            command = " ".join([commands[0], *packages])
             root = sys.platform != "win32" and os.geteuid() == 0
             return f"`{command.replace('sudo ', '') if root else command}`"
-    return f"your system's package manager (look for {need})"
+    return f"your system's package manager (look for {' and '.join(needs)})"
 
 
 def likely_cause(output: str) -> str:
@@ -138,6 +151,8 @@ def likely_cause(output: str) -> str:
 
 def last_errors(output: str, count: int) -> str:
     told = output.partition("error: subprocess-exited-with-error")[0]  # after it, pip only repeats that it failed
+    # CMake says what is wrong on the line after the place.
+    told = re.sub(r"(CMake Error at .*:)\n+", r"\1", told)
     lines = [line.strip()[:300] for line in told.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b(error|ERROR)( [A-Z]+\d+)?:|CMake Error|FAILED:", line)]
     return "".join(f"  {line}\n" for line in (errors or lines)[-count:])
@@ -200,18 +215,14 @@ def modules_of_venv() -> list[str]:
 
 def make_venv() -> list[str]:
     modules = modules_of_venv()
-    if "pip" in modules:
+    if "pip" in modules and STAMP.exists():  # the stamp tells that pip is whole, not cut off half-way
         return modules
     say("Making the virtual environment .venv ...")
     done = capture([sys.executable, "-m", "venv", "--clear", VENV])
     output = done.stdout + done.stderr
-    if "ensurepip" in output or "No module named venv" in output:
-        raise Failure(
-            "Making .venv failed: this Python came without its venv part; "
-            f"install it with {install_command('venv')} and run the same command again."
-        )
     if done.returncode:
         raise Failure(f"{last_errors(output, 3)}Making .venv failed: {likely_cause(output)}.")
+    write_stamp()
     return modules_of_venv()
 
 
@@ -236,8 +247,7 @@ def provide_display(modules: Sequence[str]) -> None:
         return
     needs = " and ".join(missing)
     if sys.platform == "win32" or os.geteuid() != 0 or not shutil.which("apt-get"):
-        commands = " and ".join(install_command(need) for need in missing)
-        raise Failure(f"The window's tests need {needs}: run {commands}, then the same command again.")
+        raise Failure(f"The window's tests need {needs}: run {install_command(*missing)}, then the same command again.")
     say(f"Installing {needs} ...")
     packages = " ".join(INSTALL_COMMANDS[need]["apt-get"].split(" install ")[1] for need in missing)
     for action in ("update", f"install --yes --no-install-recommends {packages}"):
@@ -303,7 +313,7 @@ def build_flags(user_flags: str, machine: str) -> str:
 
 
 def compiler() -> str:
-    """What the C++ compiler calls itself; part of the wheel's key, as another one makes another library."""
+    """What the C++ compiler calls itself, or "" without one; part of the wheel's key, as each makes its own library."""
     commands = [[name, "--version"] for name in ("c++", "g++", "clang++")]
     if os.environ.get("CXX"):
         commands = [[*shlex.split(os.environ["CXX"]), "--version"]]
@@ -321,10 +331,7 @@ def compiler() -> str:
             f"llama.cpp cannot be built: CXX names a compiler that does not run, {os.environ['CXX']}; "
             "correct it or unset it, and run the same command again."
         )
-    raise Failure(
-        "llama.cpp cannot be built: there is no working C++ compiler on this machine; "
-        f"install one with {install_command('a C++ compiler')} and run the same command again."
-    )
+    return ""
 
 
 def wheel_key(version: str, flags: str, compiler_name: str, system: str) -> str:
@@ -368,6 +375,15 @@ class BuildMeter:
         print(f"  {percent} %", end=line_end, flush=True)
 
 
+def end_tree(process: "subprocess.Popen[str]") -> None:
+    """Ends a process and all that it started; pip, CMake, ninja and the compiler are five deep."""
+    if sys.platform == "win32":
+        capture(["taskkill", "/T", "/F", "/PID", str(process.pid)])
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def build_llama(into: Path, flags: str, log: Path) -> None:
     install_locked("Installing the build tools", "build.txt")
     say(f"Building llama.cpp, once: 4 to 11 minutes on two cores (log: {log}) ...")
@@ -381,27 +397,51 @@ def build_llama(into: Path, flags: str, log: Path) -> None:
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "CMAKE_ARGS": flags},
+        # In the scratch folder even what a killed build leaves is thrown away.
+        env={**os.environ, "CMAKE_ARGS": flags, "TMPDIR": str(into), "TEMP": str(into), "TMP": str(into)},
         encoding="utf-8",
         errors="replace",
+        start_new_session=sys.platform != "win32",
     )
     with build, log.open("w", encoding="utf-8") as file:
-        for line in build.stdout or ():
-            file.write(line)
-            meter.read(line)
+        try:
+            for line in build.stdout or ():
+                file.write(line)
+                meter.read(line)
+        except BaseException:  # without its starter, a build would keep the CPU busy for minutes more
+            end_tree(build)
+            raise
     if build.returncode:
         output = log.read_text(encoding="utf-8")
         raise Failure(f"{last_errors(output, 5)}Building llama.cpp failed: {likely_cause(output)} (whole log: {log}).")
     say(f"Built llama.cpp in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def install_llama() -> None:
-    stamp = read_stamp()
+def llama_recipe() -> tuple[str, str, str]:
+    """The user's CMake flags, all of them, and what an installed library is compared with."""
     # What CMAKE_ARGS was at the last build counts until it is set again, so that a GPU build stays one.
-    user_flags = os.environ.get("CMAKE_ARGS", stamp.get("cmake_args", ""))
+    user_flags = os.environ.get("CMAKE_ARGS", read_stamp().get("cmake_args", ""))
     flags = build_flags(user_flags, platform.machine())
-    recipe = f"{digest(LOCKS / 'llama.txt')} {flags}"
-    if stamp.get("llama") == recipe:
+    return user_flags, flags, f"{digest(LOCKS / 'llama.txt')} {flags}"
+
+
+def check_machine() -> None:
+    """Everything that the user must install, told at once and before anything is fetched."""
+    missing = []
+    if read_stamp().get("llama") != llama_recipe()[2] and not compiler():
+        missing.append("a C++ compiler")
+    if not STAMP.exists() and not importlib.util.find_spec("ensurepip"):
+        missing.append("Python's venv part")
+    if missing:
+        raise Failure(
+            f"This machine has no {' and no '.join(part.replace('a C++', 'C++') for part in missing)}: "
+            f"install with {install_command(*missing)} and run the same command again."
+        )
+
+
+def install_llama() -> None:
+    user_flags, flags, recipe = llama_recipe()
+    if read_stamp().get("llama") == recipe:
         return
     version = (LOCKS / "llama.txt").read_text(encoding="utf-8").split("llama-cpp-python==")[1].split()[0]
     compiler_name = compiler()
@@ -476,12 +516,11 @@ def describe_crash(returncode: int) -> str:
 
 
 def set_up(testing: bool) -> None:
+    check_machine()
     modules = make_venv()
     install_dependencies(testing)
     if testing:
         provide_display(modules)
-    elif "_tkinter" not in modules:
-        say(f"No window, for want of tkinter, which {install_command('tkinter')} brings; going on without.")
     place_model()
     install_llama()
     check_llama()
@@ -507,6 +546,7 @@ def run_tests(pytest_arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     testing = list(arguments[:1]) == ["test"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         set_up(testing)
         return run_tests(arguments[1:]) if testing else start_launcher(arguments)
@@ -514,7 +554,10 @@ def main(arguments: Sequence[str]) -> int:
         print(failure, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"Setting up failed: {error}; put that right and run the same command again.", file=sys.stderr)
+        advice = "put that right"
+        if str(error.filename).startswith(str(cache_folder())):
+            advice = "set TAVERNKEEP_CACHE to a folder that you may write"
+        print(f"Setting up failed: {error}; {advice} and run the same command again.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from here.", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import signal
 import sys
 import threading
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> int:
         if not problem:
             from gui.app import run
 
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop the engine, then leave
             return run(controller, settings)
         print(f"tavernkeep: {problem}, so there is no window; serving without one.")
     return serve(controller, settings)
@@ -62,6 +64,7 @@ def serve(controller: Controller, settings: Settings) -> int:
     while not ended.wait(WAKE_SECONDS):  # on Windows a wait without end would not see Ctrl-C
         pass
     controller.stop()
+    print("tavernkeep: Stopped.", flush=True)
     return 0
 
 
@@ -74,6 +77,8 @@ def _start_logging(controller: Controller, quiet: bool) -> None:
 
 def _window_problem() -> str:
     """Why no window can be opened, or ""."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "There is no display"
     try:
         import tkinter
 

@@ -1,6 +1,7 @@
 """Setting up: what is built again, what is refused, and what the user reads when a step fails."""
 
 import hashlib
+import importlib.util
 import re
 import shutil
 import signal
@@ -9,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 import bootstrap
@@ -135,13 +137,64 @@ def test_a_model_placed_over_a_damaged_one_replaces_it(tmp_path: Path) -> None:
         ("winget", "winget install Microsoft.VisualStudio.2022.BuildTools"),
     ],
 )
-def test_a_missing_compiler_names_the_command_that_installs_it(installer, command, monkeypatch) -> None:
+def test_a_missing_compiler_names_the_command_that_installs_it(installer, command, own_venv, monkeypatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PROGRAMFILES(X86)", "nowhere")
     monkeypatch.setattr(bootstrap, "capture", lambda words: subprocess.CompletedProcess(words, 127, "", ""))
     monkeypatch.setattr(shutil, "which", lambda name: name if name == installer else None)
     with pytest.raises(bootstrap.Failure, match=re.escape(command)):
-        bootstrap.compiler()
+        bootstrap.check_machine()
+
+
+def test_all_that_is_missing_is_told_at_once_with_one_command(own_venv, monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "compiler", lambda: "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "apt-get" else None)
+    bootstrap.STAMP.unlink(missing_ok=True)
+    with pytest.raises(bootstrap.Failure, match="apt-get install build-essential python3-venv`"):
+        bootstrap.check_machine()
+
+
+def test_a_machine_with_a_built_library_needs_no_compiler(own_venv, monkeypatch) -> None:
+    bootstrap.write_stamp(llama=bootstrap.llama_recipe()[2])
+    monkeypatch.setattr(bootstrap, "compiler", lambda: "")
+    bootstrap.check_machine()
+
+
+def test_a_virtual_environment_that_was_cut_off_half_way_is_made_again(own_venv, monkeypatch) -> None:
+    commands: list[list[str]] = []
+
+    def record(command: list[str]) -> "subprocess.CompletedProcess[str]":
+        commands.append([str(word) for word in command])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(bootstrap, "modules_of_venv", lambda: ["pip"])
+    monkeypatch.setattr(bootstrap, "capture", record)
+    bootstrap.STAMP.unlink(missing_ok=True)
+    bootstrap.make_venv()
+    assert any("venv" in command for command in commands)
+    commands.clear()
+    bootstrap.make_venv()
+    assert commands == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are how POSIX ends a tree")
+def test_an_interrupted_build_takes_its_compilers_with_it() -> None:
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '60']); print('up', flush=True); input()"
+    build = subprocess.Popen(
+        child(code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with build:
+        assert build.stdout
+        assert build.stdout.readline() == "up\n"
+        (compiler,) = psutil.Process(build.pid).children()
+        bootstrap.end_tree(build)
+        assert psutil.wait_procs([compiler], timeout=20)[0] == [compiler]
+
+
+def test_what_cmake_says_is_shown_with_its_place() -> None:
+    output = "CMake Error at src/CMakeLists.txt:270 (message):\n  CUDA Toolkit not found\n\n\n-- Configuring incomplete"
+    assert "CMakeLists.txt:270 (message):  CUDA Toolkit not found" in bootstrap.last_errors(output, 5)
 
 
 def test_a_wrong_cxx_is_named(monkeypatch) -> None:
