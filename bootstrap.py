@@ -3,6 +3,7 @@
 Standard library only, because it runs before anything is installed.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -379,9 +380,16 @@ def end_tree(process: "subprocess.Popen[str]") -> None:
     """Ends a process and all that it started; pip, CMake, ninja and the compiler are five deep."""
     if sys.platform == "win32":
         capture(["taskkill", "/T", "/F", "/PID", str(process.pid)])
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return
+    # Asked first, because ninja keeps its compilers in groups of their own and ends them only then.
+    os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def build_llama(into: Path, flags: str, log: Path) -> None:
