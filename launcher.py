@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
             from gui.app import run
 
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop the engine, then leave
-            return run(controller, settings)
+            # As in KoboldCpp, whoever names a model wants it served without a further click.
+            return run(controller, settings, start=bool(invocation.settings.model))
         print(f"tavernkeep: {problem}, so there is no window; serving without one.")
     return serve(controller, settings)
 

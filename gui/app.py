@@ -41,9 +41,14 @@ _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
 
 
-def run(controller: Controller, settings: Settings) -> int:
-    """Show the window until it is closed. Raises ``tkinter.TclError`` when there is no display."""
+def run(controller: Controller, settings: Settings, *, start: bool) -> int:
+    """Show the window until it is closed; with ``start`` as if Start had been pressed at once.
+
+    Raises ``tkinter.TclError`` when there is no display.
+    """
     app = App(controller, settings)
+    if start:
+        app.start()
     try:
         app.root.mainloop()
     except KeyboardInterrupt:
@@ -123,7 +128,7 @@ class App:
         Label(header, TITLE, font=theme.PAGE_TITLE).grid(row=0, column=0, sticky="w")
         self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
         self.appearance_button.grid(row=0, column=1)
-        actions = LaunchActions(self._form_changed, self._context_was_chosen, self._start, self._stop)
+        actions = LaunchActions(self._form_changed, self._context_was_chosen, self.start, self._stop)
         self.launch = LaunchCard(root, self._controller.templates(), actions)
         self.launch.frame.grid(row=1, column=0, sticky="nsew", padx=(CARD_GAP, 0))
         self.live = LiveCard(root)
@@ -134,7 +139,8 @@ class App:
 
     # --- what the user does ---------------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start what the form says; what the Start button does."""
         self._notice = ""
         try:
             settings = settings_of(self.launch.form, self._settings)

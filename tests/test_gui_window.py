@@ -514,7 +514,7 @@ def test_run_shows_the_window_until_it_is_closed(open_window, controller, monkey
             self.root.after(150, self.close)
 
     monkeypatch.setattr(app_module, "App", ShortLived)
-    assert app_module.run(controller, Settings()) == 0
+    assert app_module.run(controller, Settings(), start=False) == 0
     assert controller.calls == ["stop"]
 
 
@@ -523,4 +523,11 @@ def test_without_a_display_the_launcher_is_told(controller, monkeypatch):
 
     monkeypatch.setenv("DISPLAY", "")
     with pytest.raises(tkinter.TclError):
-        run(controller, Settings())
+        run(controller, Settings(), start=False)
+
+
+def test_a_model_named_on_the_command_line_is_started_without_a_click(open_window, controller):
+    app = open_window(Settings(model=STARTER))
+    app.start()
+    wait_until(app, lambda: controller.started)
+    assert controller.started[0].model == STARTER

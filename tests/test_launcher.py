@@ -24,11 +24,12 @@ Launch = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def launch(starter_model: Path, tmp_path: Path) -> Iterator[Launch]:
-    """Starts ``launcher.py`` with the given flags and no display; what it prints is in ``output_of``."""
+    """Starts ``launcher.py`` with the given flags, without a display unless asked; ``output_of`` is what it prints."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*flags: str) -> subprocess.Popen[str]:
-        environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    def start(*flags: str, display: bool = False) -> subprocess.Popen[str]:
+        hidden = () if display else ("DISPLAY", "WAYLAND_DISPLAY")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
         with (tmp_path / f"output{len(started)}").open("w") as output:
             command = [sys.executable, str(ROOT / "launcher.py"), *flags]
             process = subprocess.Popen(
@@ -71,6 +72,20 @@ def test_without_a_display_it_says_so_and_serves_the_starter_model(launch: Launc
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_it_ends_cleanly_when_it_is_told_to(launch: Launch) -> None:
     process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
+    wait_for_output(process, "is ready")
+    (engine,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert not engine.is_running()
+    assert "Traceback" not in output_of(process)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_with_a_display_a_named_model_is_started_in_the_window_and_ends_with_it(
+    launch: Launch, starter_model: Path
+) -> None:
+    pytest.importorskip("tkinter", reason="this Python was built without tkinter")
+    process = launch("--model", str(starter_model), "--port", "0", "--threads", "1", display=True)
     wait_for_output(process, "is ready")
     (engine,) = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGTERM)

@@ -229,14 +229,16 @@ class EngineClient:
     def _read_events(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        with self._process.stdout as pipe, contextlib.suppress(EOFError, pickle.UnpicklingError):
-            while True:
-                for event in pickle.load(pipe):
-                    self._deliver(event)
-        status = self._process.wait()
-        self._log_reader.join(LAST_WORDS_TIMEOUT)
-        self._hang_up()
-        self._bury(self._epitaph(status))
+        try:
+            with self._process.stdout as pipe, contextlib.suppress(EOFError, pickle.UnpicklingError):
+                while True:
+                    for event in pickle.load(pipe):
+                        self._deliver(event)
+        finally:  # whatever ends this thread: nobody may go on waiting for a process that is not listened to
+            self._hang_up()
+            status = self._process.wait()
+            self._log_reader.join(LAST_WORDS_TIMEOUT)
+            self._bury(self._epitaph(status))
 
     def _deliver(self, event: EngineEvent) -> None:
         if isinstance(event, Tokens):
