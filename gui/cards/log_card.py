@@ -57,7 +57,7 @@ class LogCard:
             self.text.delete("1.0", f"{surplus + 1}.0")
         self.text.configure(state="disabled")
         if at_end:
-            self.text.see("end")
+            self.text.yview_moveto(1.0)
 
     def tint(self) -> None:
         """Colour warnings and errors for the current appearance; Tk's tags know only one colour each."""
