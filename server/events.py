@@ -32,6 +32,7 @@ class Sampling:
     """How the next token is chosen. Defaults switch every sampler off except temperature and the random draw.
 
     ``order`` holds KoboldCpp's sampler indices: 0 top_k, 2 top_p and min_p, 4 typical, 5 temperature, 6 penalties.
+    ``mirostat`` 1 or 2 replaces all of them but penalties and temperature.
     """
 
     temperature: float = 0.75
@@ -45,6 +46,9 @@ class Sampling:
     frequency_penalty: float = 0.0
     seed: int = -1
     order: tuple[int, ...] = (6, 0, 1, 3, 4, 2, 5)
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
     grammar: str = ""
     logit_bias: tuple[tuple[int, float], ...] = ()
 

@@ -78,6 +78,13 @@ def test_a_client_that_leaves_before_the_first_byte_stops_its_generation(server:
     server.wait_until_quiet()
 
 
+@pytest.mark.parametrize("mirostat", [1, 2])
+def test_mirostat_samples_with_the_seed_that_was_asked_for(server: Server, mirostat: int) -> None:
+    body = {"prompt": "The tavern", "max_length": 12, "mirostat": mirostat, "sampler_seed": 3, "ban_eos_token": True}
+    texts = {server.post("/api/v1/generate", body).json["results"][0]["text"] for _ in range(2)}
+    assert len(texts) == 1
+
+
 def test_generate_answers_with_text_reason_and_counts(server: Server) -> None:
     result = server.post("/api/v1/generate", {"prompt": "The sky is", "max_length": 5, "temperature": 0}).json[
         "results"

@@ -73,3 +73,10 @@ def test_penalties_carry_their_values_in_llama_cpps_order():
 
 def test_the_draw_comes_last_and_has_the_seed():
     assert chain(EVERYTHING, seed=42)[-1] == Sampler("dist", (42,))
+
+
+@pytest.mark.parametrize(("version", "name"), [(1, "mirostat"), (2, "mirostat_v2")])
+def test_mirostat_replaces_all_but_penalties_and_temperature(version, name):
+    asked = Sampling(mirostat=version, mirostat_tau=4.0, mirostat_eta=0.2, top_k=5, rep_pen=1.2, temperature=0.9)
+    assert [sampler.name for sampler in chain(asked, 7)] == ["penalties", "temp", name]
+    assert chain(asked, 7)[-1].values == (7, 4.0, 0.2)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 
 API_LEVEL = "1.2.5"
-# Clients switch features on by this number; it claims what is implemented here: SSE (1.40), grammars (1.44), memory and
-# trim_stop (1.49), and not DRY (1.70) or what came later.
+# Clients switch features on by this number; it claims what is implemented here: mirostat (1.37), SSE (1.40),
+# grammars (1.44), memory and trim_stop (1.49), and not DRY (1.70) or what came later.
 KOBOLDCPP_VERSION = "1.60"
 STOP_REASONS = {FinishReason.LENGTH: 0, FinishReason.STOP: 1, FinishReason.CANCELLED: 0}
 

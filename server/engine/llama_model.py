@@ -32,6 +32,7 @@ FORBIDDEN = float("-inf")
 KEPT_LOG_LINES = 50
 LONGEST_GRAMMAR = 256 * 1024
 DEEPEST_GRAMMAR = 200
+MIROSTAT_M = 100  # candidates from which mirostat estimates, as in its paper (arXiv:2007.14966)
 
 log = logging.getLogger("tavernkeep.engine")
 
@@ -195,6 +196,8 @@ class LlamaModel:
                 for token in request.prompt[-window:] if window else ():
                     llama.llama_sampler_accept(pointer, token)
                 self._add(sampler, pointer)
+            elif step.name == "mirostat":
+                self._add(sampler, llama.llama_sampler_init_mirostat(self._vocab_size, *step.values, MIROSTAT_M))
             else:
                 self._add(sampler, getattr(llama, f"llama_sampler_init_{step.name}")(*step.values))
         return sampler

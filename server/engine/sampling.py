@@ -29,6 +29,10 @@ def chain(sampling: Sampling, seed: int) -> list[Sampler]:
         steps.append(Sampler("grammar"))
     if sampling.temperature < SMALLEST_TEMPERATURE:
         return [*steps, *_penalties(sampling), Sampler("greedy")]
+    if sampling.mirostat in (1, 2):
+        version = "mirostat" if sampling.mirostat == 1 else "mirostat_v2"
+        draw = Sampler(version, (seed, sampling.mirostat_tau, sampling.mirostat_eta))
+        return [*steps, *_penalties(sampling), *_temperature(sampling), draw]
     for index in sampling.order:
         steps += _BY_INDEX.get(index, _nothing)(sampling)
     return [*steps, Sampler("dist", (seed,))]

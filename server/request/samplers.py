@@ -30,6 +30,9 @@ def read_sampling(fields: Fields) -> Sampling:
         frequency_penalty=_bounded(fields.number("frequency_penalty", default=0.0)),
         seed=fields.whole("seed", "sampler_seed", default=-1),
         order=_order(fields.raw("sampler_order")[1]),
+        mirostat=fields.whole("mirostat", "mirostat_mode", default=0),
+        mirostat_tau=_bounded(fields.number("mirostat_tau", default=5.0)),
+        mirostat_eta=_bounded(fields.number("mirostat_eta", default=0.1)),
         grammar=fields.text("grammar", "grammar_string"),
         logit_bias=_biases(fields.mapping("logit_bias")),
     )
