@@ -131,13 +131,15 @@ def capture(
         return subprocess.CompletedProcess(words, 127, "", f"{words[0]} is not installed")
 
 
+def packages(installer: str, needs: Sequence[str]) -> str:
+    return " ".join(re.split(r" install | -S ", INSTALL_COMMANDS[need][installer])[-1] for need in needs)
+
+
 def install_command(*needs: str) -> str:
     """The one command that installs all `needs` on this machine, or advice where their packages are not known."""
     for installer in INSTALL_COMMANDS[needs[0]]:
-        commands = [INSTALL_COMMANDS[need].get(installer, "") for need in needs]
-        if shutil.which(installer) and all(commands):
-            packages = [re.split(r" install | -S ", command)[-1] for command in commands[1:]]
-            command = " ".join([commands[0], *packages])
+        if shutil.which(installer) and all(installer in INSTALL_COMMANDS[need] for need in needs):
+            command = f"{INSTALL_COMMANDS[needs[0]][installer]} {packages(installer, needs[1:])}".rstrip()
             root = sys.platform != "win32" and os.geteuid() == 0
             return f"`{command.replace('sudo ', '') if root else command}`"
     return f"your system's package manager (look for {' and '.join(needs)})"
@@ -250,8 +252,7 @@ def provide_display(modules: Sequence[str]) -> None:
     if sys.platform == "win32" or os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Failure(f"The window's tests need {needs}: run {install_command(*missing)}, then the same command again.")
     say(f"Installing {needs} ...")
-    packages = " ".join(INSTALL_COMMANDS[need]["apt-get"].split(" install ")[1] for need in missing)
-    for action in ("update", f"install --yes --no-install-recommends {packages}"):
+    for action in ("update", f"install --yes --no-install-recommends {packages('apt-get', missing)}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         done = capture(["apt-get", *action.split()], env=environment)
         if done.returncode:

@@ -71,7 +71,6 @@ _TEXT_FAMILY: Final = "SF Display" if sys.platform == "darwin" else "Roboto"
 _MONO_FAMILY: Final = {"win32": "Consolas", "darwin": "Menlo"}.get(sys.platform, "DejaVu Sans Mono")
 
 BODY: Final[Font] = (_TEXT_FAMILY, 13)
-BODY_BOLD: Final[Font] = (_TEXT_FAMILY, 13, "bold")
 SMALL: Final[Font] = (_TEXT_FAMILY, 12)
 CARD_TITLE: Final[Font] = (_TEXT_FAMILY, 15, "bold")
 PAGE_TITLE: Final[Font] = (_TEXT_FAMILY, 18, "bold")

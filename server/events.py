@@ -27,6 +27,9 @@ class FinishReason(enum.Enum):
     CANCELLED = "cancelled"
 
 
+DEFAULT_ORDER = (6, 0, 1, 3, 4, 2, 5)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen. Defaults switch every sampler off except temperature and the random draw.
@@ -45,7 +48,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int = -1
-    order: tuple[int, ...] = (6, 0, 1, 3, 4, 2, 5)
+    order: tuple[int, ...] = DEFAULT_ORDER
     mirostat: int = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1

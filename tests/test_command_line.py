@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -287,3 +288,8 @@ def test_help_explains_every_setting_and_none_of_the_ignored_flags(capsys):
     shown = capsys.readouterr().out
     assert all(f"--{field.name}" in shown for field in dataclasses.fields(Settings))
     assert "--usecuda" not in shown
+
+
+def test_the_version_is_the_packages_own():
+    pyproject = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text("utf-8")
+    assert f'version = "{VERSION}"' in pyproject

@@ -55,6 +55,15 @@ def wait_for_output(process: subprocess.Popen[str], text: str) -> str:
     return output_of(process)
 
 
+def assert_sigterm_ends_it_and_its_engine(process: subprocess.Popen[str]) -> None:
+    wait_for_output(process, "is ready")
+    (engine,) = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert not engine.is_running()
+    assert "Traceback" not in output_of(process)
+
+
 def test_without_a_display_it_says_so_and_serves_the_starter_model(launch: Launch) -> None:
     process = launch("--port", "0", "--contextsize", "512", "--threads", "1")
     output = wait_for_output(process, "is ready")
@@ -72,12 +81,7 @@ def test_without_a_display_it_says_so_and_serves_the_starter_model(launch: Launc
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_it_ends_cleanly_when_it_is_told_to(launch: Launch) -> None:
     process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
-    wait_for_output(process, "is ready")
-    (engine,) = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert not engine.is_running()
-    assert "Traceback" not in output_of(process)
+    assert_sigterm_ends_it_and_its_engine(process)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
@@ -86,12 +90,7 @@ def test_with_a_display_a_named_model_is_started_in_the_window_and_ends_with_it(
 ) -> None:
     pytest.importorskip("tkinter", reason="this Python was built without tkinter")
     process = launch("--model", str(starter_model), "--port", "0", "--threads", "1", display=True)
-    wait_for_output(process, "is ready")
-    (engine,) = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert not engine.is_running()
-    assert "Traceback" not in output_of(process)
+    assert_sigterm_ends_it_and_its_engine(process)
 
 
 def test_the_engine_ends_when_the_launcher_is_killed(launch: Launch) -> None:

@@ -46,11 +46,7 @@ def create_app(controller: Controller) -> Flask:
 
 def error_body(error: TavernkeepError) -> dict[str, Any]:
     """Both shapes of an error in one body: OpenAI's ``error`` and KoboldAI's ``detail``."""
-    param = error.param if isinstance(error, BadRequest) else None
-    return {
-        "error": {"message": str(error), "type": error.code, "param": param, "code": error.code},
-        "detail": {"msg": str(error), "type": error.code},
-    }
+    return {"error": openai.error_object(error), "detail": {"msg": str(error), "type": error.code}}
 
 
 def _dress(error: Exception) -> tuple[Response, int]:

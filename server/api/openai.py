@@ -12,7 +12,7 @@ from flask import Blueprint, Response
 
 from server.api import caller, sse
 from server.engine.client import Generation
-from server.errors import TavernkeepError
+from server.errors import BadRequest, TavernkeepError
 from server.events import Finished
 from server.request import openai as openai_json
 from server.request.text_request import TextRequest
@@ -132,4 +132,10 @@ def _usage(finished: Finished) -> Json:
 
 
 def _error_frame(error: TavernkeepError) -> bytes:
-    return sse.data_frame({"error": {"message": str(error), "type": error.code, "param": None, "code": error.code}})
+    return sse.data_frame({"error": error_object(error)})
+
+
+def error_object(error: TavernkeepError) -> Json:
+    """An error as OpenAI words it; ``param`` names the field at fault, if one is."""
+    param = error.param if isinstance(error, BadRequest) else None
+    return {"message": str(error), "type": error.code, "param": param, "code": error.code}

@@ -108,10 +108,10 @@ class LlamaModel:
     ``on_progress`` is called with the loaded fraction, 0 to 1. Raises :class:`ModelLoadError` with a sentence.
     """
 
-    def __init__(self, spec: LoadModel, log: NativeLog, on_progress: Callable[[float], None]) -> None:
-        self._log = log
+    def __init__(self, spec: LoadModel, native_log: NativeLog, on_progress: Callable[[float], None]) -> None:
+        self._native_log = native_log
         devices = load_backends()
-        variant = log.cpu_variant()
+        variant = native_log.cpu_variant()
         llama.llama_backend_init()
         self._model = self._load(spec, on_progress)
         self._vocab = llama.llama_model_get_vocab(self._model)
@@ -122,6 +122,7 @@ class LlamaModel:
         self._vocab_size = llama.llama_vocab_n_tokens(self._vocab)
         self._pieces: dict[int, bytes] = {}
         self._ends: tuple[int, ...] | None = None
+        self._token_ids = np.arange(self._vocab_size, dtype=np.int32)
         self._candidates = np.zeros(self._vocab_size, CANDIDATE)
         self.context: int = llama.llama_n_ctx(self._context)
         self.sequences = spec.sequences
@@ -218,7 +219,7 @@ class LlamaModel:
 
     def _draw(self, chain: Any, index: int, first: Any = None) -> int:
         candidates = self._candidates
-        candidates["id"] = np.arange(self._vocab_size)
+        candidates["id"] = self._token_ids
         candidates["logit"] = np.ctypeslib.as_array(
             llama.llama_get_logits_ith(self._context, index), (self._vocab_size,)
         )
@@ -315,7 +316,7 @@ class LlamaModel:
 
     def _reason(self, what: str) -> str:
         """``what`` failed, and the last thing llama.cpp said about it."""
-        said = [line for line in self._log.lines if "error" in line.lower() or "failed" in line.lower()]
+        said = [line for line in self._native_log.lines if "error" in line.lower() or "failed" in line.lower()]
         cause = said[0].split(": ", 1)[-1].strip() if said else ""
         return f"{what}: {cause}." if cause else f"{what}."
 

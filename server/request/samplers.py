@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.events import Sampling
+from server.events import DEFAULT_ORDER, Sampling
 from server.request.fields import Fields
 
-DEFAULT_ORDER = (6, 0, 1, 3, 4, 2, 5)
 STRONGEST_BIAS = 100.0
 LARGEST_NUMBER = 1e6
 LONGEST_ID = 9  # digits
