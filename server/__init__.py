@@ -41,12 +41,27 @@ engine/                the engine process and the launcher's side of it
   engine.py            the step: schedule -> decode -> sample -> emit
   scheduler.py         who runs next, and how much of whom
   sequence.py          one generation: its tokens and its clock
+  prefix_cache.py      slots and the tokens they hold, so that no prompt is read twice
+  cells.py             which cells of the KV cache each slot holds
+  ram_store.py         prompts that fell out of the KV cache
+  tokens.py            comparing lists of tokens
   batch.py             one llama.cpp batch being filled
   sampling.py          sampler settings -> llama.cpp's chain
   token_stream.py      token bytes -> text: whole characters, no stop strings
+  drafts.py            drafts into the plan of a step, and what became of them
+  speculation.py       tokens guessed ahead, and whether guessing pays
+  draft_model.py       guesses from a second, smaller model
+  neighbours.py        living beside a game: waiting, priority, number of threads
   stats.py             tokens per second
-  llama_model.py       llama.cpp itself; the only import of llama_cpp
   self_test.py         does the freshly built library work here?
+
+engine/llama/          llama.cpp itself; the only imports of llama_cpp
+  library.py           the native library: back ends, log
+  params.py            our options -> llama.cpp's structs
+  model.py             a loaded model and its context: decode, describe
+  kv_cache.py          copy, cut, save and load what the slots hold
+  vocabulary.py        text <-> tokens
+  samplers.py          one request's sampler chain, and the draw
 
 model/
   gguf.py              the bounded reader of a GGUF file's header

@@ -17,29 +17,24 @@ VERSION = "0.1.0"
 
 # Flags of KoboldCpp that Tavernkeep does not have, by how many values follow them: people's scripts keep starting.
 NO_VALUE = """
-    launch usecpu noshift no-context-shift nofastforward useswa usemmap usemlock mlock noavx2 failsafe cli
-    multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu no-mmproj-offload
-    ignoremissing jinja jinja_tools jinja-tools flashattention flash-attn fa lowvram nkvo no-kv-offload
-    smartcontext nomodel nobostoken enableguidance showgui singleinstance admin ttsgpu embeddingsgpu
-    sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto noblas sdnotile nommap no-mmap testmemory
+    launch usecpu noavx2 failsafe cli multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu
+    no-mmproj-offload ignoremissing jinja jinja_tools jinja-tools smartcontext nomodel nobostoken enableguidance
+    showgui singleinstance admin ttsgpu embeddingsgpu sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto
+    noblas sdnotile testmemory
 """
 ONE_VALUE = """
-    analyze maingpu main-gpu mg blasthreads batchthreads threadsbatch threads-batch lora loramult
-    overridenativecontext onready prompt p genlimit promptlimit preloadstory savedatafile mmproj visionmaxres
-    draftmodel model-draft md draftamount draft-max draft-n draftgpulayers gpu-layers-draft
-    n-gpu-layers-draft ngld ratelimit forceversion unpack
-    exportconfig exporttemplate moeexperts maxrequestsize hordemodelname hordeworkername hordekey hordemaxctx
+    analyze onready prompt p genlimit promptlimit preloadstory savedatafile mmproj visionmaxres ratelimit forceversion
+    unpack exportconfig exporttemplate moeexperts maxrequestsize hordemodelname hordeworkername hordekey hordemaxctx
     hordegenlen sdmodel sdthreads sdclampedsoft sdt5xxl sdclip1 sdclipl sdclip2 sdclipg sdphotomaker
     sdconvdirect sdvae sdlora sdloramult sdtiledvae sdgendefaults whispermodel ttsmodel ttswavtokenizer
-    ttsmaxlen ttsthreads embeddingsmodel embeddingsmaxctx adminpassword admindir quantkv
+    ttsmaxlen ttsthreads embeddingsmodel embeddingsmaxctx adminpassword admindir
 """
 SOME_VALUES = """
-    usecuda usecublas usehipblas usevulkan useclblast tensor_split tensorsplit tensor-split ts ropeconfig
-    debugmode benchmark moecpu n-cpu-moe ncmoe overridekv override-kv overridetensors override-tensor ot
-    draftgpusplit ssl sdclamped sdquant hordeconfig sdconfig
+    usecuda usecublas usehipblas usevulkan useclblast debugmode benchmark overridekv override-kv
+    overridetensors override-tensor ot draftgpusplit ssl sdclamped sdquant hordeconfig sdconfig
 """
 FILES = (".gguf", ".kcpps", ".kcppt")
-SHORT = ("fa", "nkvo", "mg", "p", "md", "ngld", "ts", "ncmoe", "ot")
+SHORT = ("p", "ot")
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ def parse(arguments: ReadOnly[str]) -> Invocation:
 
     ``--help``, ``--version`` and flags that nobody knows end the program (``SystemExit``).
     """
-    given = vars(_parser().parse_args(arguments))
+    given = vars(_parser().parse_args(_with_bare_values(arguments)))
     ignored = given.pop("ignored", [])
     headless, config = given.pop("skiplauncher", False), given.pop("config", None)
     positional = {"model": given.pop("model_param", None), "port": given.pop("port_param", None)}
@@ -69,6 +64,23 @@ def parse(arguments: ReadOnly[str]) -> Invocation:
     values |= {name: value for name, value in given.items() if value is not None}
     warnings = tuple(f"{flag} is a flag of KoboldCpp that Tavernkeep does not have; it is ignored." for flag in ignored)
     return Invocation(from_mapping(values), headless, warnings)
+
+
+def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """Every name of a setting on the command line, without those that switch it off."""
+    return (f"--{field.name}", *rule_of(field).flags)
+
+
+def _with_bare_values(arguments: ReadOnly[str]) -> list[str]:
+    """Write out what a flag means that stands alone: before another flag, before the model, or last."""
+    bare = {flag: rule_of(field).bare for field in dataclasses.fields(Settings) for flag in flags_of(field)}
+    complete = []
+    for argument, following in zip(arguments, [*arguments, "-"][1:], strict=True):
+        complete.append(argument)
+        is_flag = following.startswith("-") and not following[1:].isdecimal()
+        if bare.get(argument) and (is_flag or following.lower().endswith(FILES)):
+            complete.append(bare[argument])
+    return complete
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,14 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("port_param", nargs="?", metavar="PORT", help="Port, as --port.")
     for field in dataclasses.fields(Settings):
         rule = rule_of(field)
-        flags = (f"--{field.name}", *rule.flags)
         if isinstance(field.default, bool):
-            parser.add_argument(*flags, dest=field.name, action="store_true", help=rule.help)
+            parser.add_argument(*flags_of(field), dest=field.name, action="store_true", help=rule.help)
+            off = f"Switch --{field.name} off."
+            if rule.off_flags:
+                parser.add_argument(*rule.off_flags, dest=field.name, action="store_false", help=off)
         else:
-            shown = f" [{field.default}]" if field.default != "" else ""
-            # KoboldCpp's bare --gpulayers means one layer.
-            bare: dict[str, Any] = {"nargs": "?", "const": "1"} if field.name == "gpulayers" else {}
-            parser.add_argument(*flags, dest=field.name, metavar="VALUE", help=rule.help + shown, **bare)
+            shown = f" [{field.default}]" if field.default not in ("", ()) else ""
+            several: dict[str, Any] = {"nargs": "+"} if rule.each else {}
+            parser.add_argument(*flags_of(field), dest=field.name, metavar="VALUE", help=rule.help + shown, **several)
     parser.add_argument("--config", metavar="FILE", help="KoboldCpp configuration file (.kcpps) to start from.")
     parser.add_argument("--skiplauncher", action="store_true", help="Serve without a window.")
     parser.add_argument("--version", action="version", version=VERSION)

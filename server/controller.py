@@ -47,6 +47,8 @@ STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "
 SEQUENCES = 16
 QUEUE = 48
 KEPT_LINES = 1000
+MIB = 1024 * 1024
+KV_TYPES = ("f16", "q8_0", "q4_0")  # by their quantkv
 
 
 class Controller:
@@ -78,7 +80,7 @@ class Controller:
         """
         with self._operating:
             preset = chat.load_preset(settings.chatcompletionsadapter)
-            problem = _problem_with(settings.model)
+            problem = _problem_with(settings)
             if problem and self._now.state is EngineState.READY:
                 raise problem
             # Set before listening, because the guard reads them from the first request on.
@@ -207,16 +209,8 @@ class Controller:
             self._engine = engine
         log.info("Loading %s.", Path(settings.model).name)
         self._change(state=EngineState.LOADING, progress=0.0)
-        spec = LoadModel(
-            path=os.path.abspath(settings.model),
-            context=settings.contextsize,
-            gpu_layers=settings.gpulayers,
-            threads=settings.threads or _default_threads(),
-            batch=settings.blasbatchsize,
-            sequences=SEQUENCES,
-        )
         try:
-            engine.start(spec)
+            engine.start(load_command(settings))
         except OSError as error:
             self._fail(engine, f"The engine process could not be started: {error.strerror}.")
 
@@ -274,11 +268,56 @@ class _WindowLog(logging.Handler):
         self._lines.append(LogLine(record.levelno, record.getMessage()))
 
 
-def _problem_with(path: str) -> ModelLoadError | None:
+def load_command(settings: Settings) -> LoadModel:
+    """What the engine is told to load."""
+    guessing = settings.draftmodel or settings.promptlookup
+    scale, base = (*settings.ropeconfig, 0.0, 0.0)[:2]
+    return LoadModel(
+        path=os.path.abspath(settings.model),
+        context=settings.contextsize,
+        gpu_layers=settings.gpulayers,
+        threads=settings.threads or _default_threads(game_mode=settings.gamemode),
+        batch=settings.blasbatchsize,
+        sequences=SEQUENCES,
+        batch_threads=settings.blasthreads,
+        ubatch=settings.ubatchsize,
+        flash_attention=settings.flashattention,
+        kv_type=KV_TYPES[settings.quantkv],
+        kv_on_gpu=not settings.lowvram,
+        mmap=settings.usemmap,
+        mlock=settings.usemlock,
+        tensor_split=settings.tensor_split,
+        main_gpu=settings.maingpu,
+        moe_on_cpu=settings.moecpu,
+        rope_scale=scale,
+        rope_base=base if scale else 0.0,  # as in KoboldCpp, whose files hold a base that means nothing without a scale
+        native_context=settings.overridenativecontext,
+        loras=tuple((os.path.abspath(path), settings.loramult) for path in settings.lora),
+        sliding_window=settings.useswa,
+        reuse=not settings.nofastforward,
+        shift=not settings.noshift,
+        cache_ram=settings.cacheram * MIB,
+        draft_model=os.path.abspath(settings.draftmodel) if settings.draftmodel else "",
+        draft_tokens=settings.draftamount if guessing else 0,
+        draft_gpu_layers=settings.draftgpulayers,
+        prompt_lookup=settings.promptlookup,
+        game_mode=settings.gamemode,
+        low_priority=settings.lowpriority or settings.gamemode,
+    )
+
+
+def _problem_with(settings: Settings) -> ModelLoadError | None:
+    """Why the files that the settings name cannot be used; None if they can, as far as their headers say."""
     try:
-        gguf.inspect(path)
+        gguf.inspect(settings.model)
     except ModelLoadError as error:
         return error
+    for name, paths in (("lora", settings.lora), ("draftmodel", (settings.draftmodel,))):
+        for path in filter(None, paths):
+            try:
+                gguf.inspect(path)
+            except ModelLoadError as error:
+                return ModelLoadError(f"{name}: {error.message}", f"Check --{name}.")
     return None
 
 
@@ -308,8 +347,10 @@ def _capacity(settings: Settings) -> int:
     return {0: 1, 1: QUEUE}.get(settings.multiuser, settings.multiuser)
 
 
-def _default_threads() -> int:
-    """Physical cores this process may use, leaving one to the game where there are more than three."""
+def _default_threads(*, game_mode: bool) -> int:
+    """Physical cores this process may use: half of them beside a game, else all but one where there are over three."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
+    if game_mode:
+        return max(cores // 2, 1)
     return cores if cores <= 3 else cores - 1

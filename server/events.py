@@ -81,7 +81,15 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class LoadModel:
-    """Load ``path``. ``sequences`` is how many may run at once; ``context`` tokens are shared by them."""
+    """Load ``path``. ``sequences`` is how many may run at once; ``context`` tokens are shared by them.
+
+    What follows ``sequences`` has llama.cpp's meaning; 0 (or "") stands for its own default. ``threads`` is the most
+    that generation uses, ``batch_threads`` the most for reading prompts. ``kv_type`` is f16, q8_0 or q4_0;
+    ``flash_attention`` auto, on or off; ``loras`` pairs of file and scale; ``moe_on_cpu`` the number of layers whose
+    experts stay in RAM. ``sliding_window`` keeps only the window of such models, which saves memory and gives up
+    reading less. ``cache_ram`` is in bytes, for prompts that fall out of the KV cache. ``draft_tokens`` are guessed
+    ahead in each step, by ``draft_model`` or, without one, with ``prompt_lookup`` from the text so far.
+    """
 
     path: str
     context: int
@@ -89,13 +97,39 @@ class LoadModel:
     threads: int
     batch: int
     sequences: int
+    batch_threads: int = 0
+    ubatch: int = 0
+    flash_attention: str = "auto"
+    kv_type: str = "f16"
+    kv_on_gpu: bool = True
+    mmap: bool = True
+    mlock: bool = False
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int = -1
+    moe_on_cpu: int = 0
+    rope_scale: float = 0.0
+    rope_base: float = 0.0
+    native_context: int = 0
+    loras: tuple[tuple[str, float], ...] = ()
+    sliding_window: bool = False
+    reuse: bool = True
+    shift: bool = True
+    cache_ram: int = 0
+    draft_model: str = ""
+    draft_tokens: int = 0
+    draft_gpu_layers: int = -1
+    prompt_lookup: bool = False
+    game_mode: bool = False
+    low_priority: bool = False
 
 
 @dataclass(frozen=True)
 class Generate:
     """Continue ``prompt`` (token ids) by at most ``max_tokens``.
 
-    ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end.
+    ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end. With
+    ``shift`` a reply that reaches the end of the context goes on: the first ``keep`` tokens stay, the oldest of the
+    others go. Without it the reply ends there.
     """
 
     request_id: int
@@ -104,6 +138,8 @@ class Generate:
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     ban_eos: bool = False
+    shift: bool = False
+    keep: int = 0
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -161,7 +197,11 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class Finished:
-    """A reply has ended. Times are in seconds: reading the prompt, then generating."""
+    """A reply has ended. Times are in seconds: reading the prompt, then generating.
+
+    ``cached_tokens`` of the prompt were in the cache and did not have to be read. ``drafted`` tokens were guessed
+    ahead, ``accepted`` of them were right.
+    """
 
     request_id: int
     reason: FinishReason
@@ -172,6 +212,9 @@ class Finished:
     prompt_seconds: float = 0.0
     decode_seconds: float = 0.0
     seed: int = 0
+    cached_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True)
@@ -195,6 +238,9 @@ class EngineStats:
     """The engine's pulse, sent a few times a second while it works and once when it falls idle.
 
     Speeds are tokens per second over the last second; ``cells`` are KV cache cells, one per token of context.
+    ``cells_used`` are held by running replies, ``cells_cached`` by prompts kept for later; ``ram_used`` bytes hold
+    prompts that fell out of them. ``threads`` is how many generate now. Since the model was loaded ``accepted`` of the
+    ``drafted`` tokens were right, and ``cached_tokens`` of all ``prompt_tokens`` did not have to be read.
     """
 
     running: int = 0
@@ -202,7 +248,14 @@ class EngineStats:
     decode_speed: float = 0.0
     prompt_speed: float = 0.0
     cells_used: int = 0
+    cells_cached: int = 0
     cells_total: int = 0
+    ram_used: int = 0
+    threads: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)

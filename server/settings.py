@@ -7,24 +7,34 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from server.errors import SettingsError
+
+KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 @dataclass(frozen=True)
 class Rule:
     """What a setting's value must look like, and how it is explained.
 
-    ``help`` is one sentence for tooltips and ``--help``; ``flags`` are further names on the command line. With
-    ``automatic`` KoboldCpp's -1 ("choose for me") means the default.
+    ``help`` is one sentence for tooltips and ``--help``; ``flags`` are further names on the command line, and
+    ``off_flags`` those that switch a setting off which is on. ``bare`` is what the flag means when no value follows.
+    ``choices`` are all the values there are. A list has at most ``entries``, each of the kind ``each``, which is float
+    or str. With ``automatic`` KoboldCpp's -1 ("choose for me") means the default.
     """
 
     help: str
     flags: tuple[str, ...] = ()
+    off_flags: tuple[str, ...] = ()
+    bare: str = ""
     minimum: int | None = None
     maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    each: type | None = None
+    entries: int = 0
     automatic: bool = False
     secret: bool = False
 
@@ -54,9 +64,40 @@ class Settings:
         -1,
         "Model layers to keep on the GPU; -1 puts all of them there if a GPU is found.",
         flags=("--gpu-layers", "--n-gpu-layers", "-ngl"),
+        bare="1",  # as in KoboldCpp
         minimum=-1,
         maximum=10000,
     )
+    tensor_split: tuple[float, ...] = _setting(
+        (),
+        "Shares of the model for each of several GPUs, such as 3,1; llama.cpp chooses by their free memory otherwise.",
+        flags=("--tensorsplit", "--tensor-split", "-ts"),
+        minimum=0,
+        maximum=1000000,
+        each=float,
+        entries=16,  # llama.cpp's limit
+    )
+    maingpu: int = _setting(
+        -1,
+        "The one GPU to use, counted from 0; -1 uses all of them.",
+        flags=("--main-gpu", "-mg"),
+        minimum=-1,
+        maximum=15,
+    )
+    moecpu: int = _setting(
+        0,
+        "Layers of a mixture-of-experts model whose experts stay in RAM; the flag alone means all.",
+        flags=("--n-cpu-moe", "-ncmoe"),
+        bare="999",
+        minimum=0,
+        maximum=10000,
+    )
+    usemmap: bool = _setting(
+        True,
+        "Map the model file into memory instead of reading all of it at the start; on by default.",
+        off_flags=("--nommap", "--no-mmap"),
+    )
+    usemlock: bool = _setting(False, "Keep the model in RAM, so that it is never swapped out.", flags=("--mlock",))
     threads: int = _setting(
         0,
         "CPU threads for generation; 0 chooses by the cores of this PC.",
@@ -65,6 +106,19 @@ class Settings:
         minimum=0,
         maximum=512,
     )
+    blasthreads: int = _setting(
+        0,
+        "CPU threads for reading prompts; 0 is as many as for generation.",
+        flags=("--batchthreads", "--threadsbatch", "--threads-batch"),
+        automatic=True,
+        minimum=0,
+        maximum=512,
+    )
+    gamemode: bool = _setting(
+        False,
+        "Leave the processor to the game: fewer threads that sleep while they wait, with a lowered priority.",
+    )
+    lowpriority: bool = _setting(False, "Let other programs go first when the processor is busy.")
     blasbatchsize: int = _setting(
         512,
         "Prompt tokens read in one step; larger is faster but holds up running replies longer.",
@@ -72,6 +126,88 @@ class Settings:
         automatic=True,
         minimum=16,
         maximum=8192,
+    )
+    ubatchsize: int = _setting(
+        0,
+        "Tokens that are computed at once, of those in a step; 0 is automatic.",
+        flags=("--ubatch-size", "-ub"),
+        automatic=True,
+        minimum=0,
+        maximum=8192,
+    )
+    flashattention: str = _setting(
+        "auto",
+        "Flash attention: on, off, or auto where the hardware has it.",
+        flags=("--flash-attn", "-fa"),
+        bare="on",
+        choices=("auto", "on", "off"),
+    )
+    quantkv: int = _setting(
+        0,
+        "Precision of the KV cache: 0 is f16, 1 q8_0 with about half the memory, 2 q4_0 with about a quarter.",
+        minimum=0,
+        maximum=2,
+    )
+    lowvram: bool = _setting(
+        False,
+        "Keep the KV cache in RAM instead of the GPU's memory.",
+        flags=("--no-kv-offload", "-nkvo"),
+    )
+    useswa: bool = _setting(
+        False,
+        "Keep only the window that sliding-window models look at: less memory, but prompts are read again more often.",
+    )
+    noshift: bool = _setting(
+        False,
+        "Never shift the context: a chat that lost its oldest messages is read again.",
+        flags=("--no-context-shift",),
+    )
+    nofastforward: bool = _setting(False, "Read every prompt in full, even where its beginning was read before.")
+    cacheram: int = _setting(
+        2048,
+        "MiB of RAM for prompts that fell out of the KV cache, so that they need not be read again; 0 keeps none.",
+        flags=("--cache-ram", "-cram"),
+        minimum=0,
+        maximum=1048576,
+    )
+    ropeconfig: tuple[float, ...] = _setting(
+        (),
+        "RoPE scale and base in place of the model's own, such as 0.5,10000; the scale 0 leaves both to the model.",
+        minimum=0,
+        maximum=1000000000,
+        each=float,
+        entries=2,
+    )
+    overridenativecontext: int = _setting(
+        0,
+        "Context size that the model counts as trained for; 0 is what its file says.",
+        minimum=0,
+        maximum=1048576,
+    )
+    lora: tuple[str, ...] = _setting((), "LoRA files (GGUF) to apply to the model.", each=str, entries=16)
+    loramult: float = _setting(1.0, "Strength of the LoRA files.", minimum=-100, maximum=100)
+    draftmodel: str = _setting(
+        "",
+        "Small GGUF model with the same vocabulary, which guesses the next tokens for the large one to check.",
+        flags=("--model-draft", "-md"),
+    )
+    draftamount: int = _setting(
+        8,
+        "Tokens to guess ahead at most, with draftmodel or promptlookup.",
+        flags=("--draft-max", "--draft-n"),
+        minimum=1,
+        maximum=64,
+    )
+    draftgpulayers: int = _setting(
+        -1,
+        "Layers of the draft model to keep on the GPU; -1 puts all of them there if a GPU is found.",
+        flags=("--gpu-layers-draft", "--n-gpu-layers-draft", "-ngld"),
+        minimum=-1,
+        maximum=10000,
+    )
+    promptlookup: bool = _setting(
+        False,
+        "Guess the next tokens from the text so far, which speeds up replies that repeat parts of it.",
     )
     multiuser: int = _setting(
         1,
@@ -131,7 +267,7 @@ def client_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Ne
 
 
 def from_mapping(values: dict[str, Any], base: Settings | None = None) -> Settings:
-    """``base`` (or the defaults) with ``values`` laid over it; text is converted to the setting's type.
+    """``base`` (or the defaults) with ``values`` laid over it; text and lists are converted to the setting's type.
 
     Raises :class:`SettingsError` for a value that does not fit; unknown names are the caller's mistake (``KeyError``).
     """
@@ -141,19 +277,53 @@ def from_mapping(values: dict[str, Any], base: Settings | None = None) -> Settin
 
 
 def _convert(field: dataclasses.Field[Any], value: Any) -> Any:
-    if isinstance(value, str) and type(field.default) is int:
-        try:
-            value = int(value)
-        except ValueError:
-            raise SettingsError(f"{field.name}: {value!r} is not a whole number.") from None
-    return field.default if rule_of(field).automatic and value == -1 else value
+    rule = rule_of(field)
+    if rule.each:
+        parts = [part for entry in _listed(value) for part in _split(entry, rule.each)]
+        return tuple(_read(field.name, part, rule.each) for part in parts)
+    value = _read(field.name, value, type(field.default))
+    return field.default if rule.automatic and value == -1 else value
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _split(entry: Any, kind: type) -> list[Any]:
+    """Numbers may stand in one text, as llama.cpp writes them: ``3,1``. A path may have a comma in it."""
+    if not isinstance(entry, str):
+        return [entry]
+    return [part for part in (entry.split(",") if kind is float else [entry]) if part]
+
+
+def _read(name: str, value: Any, kind: type) -> Any:
+    if not (isinstance(value, str) and kind in (int, float)) and not (type(value) is int and kind is float):
+        return value
+    try:
+        return kind(value)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"{name}: {value!r} is not {KINDS[kind]}.") from None
 
 
 def _check(name: str, value: Any, default: Any, rule: Rule) -> None:
-    if type(value) is not type(default):
-        kind = {int: "a whole number", str: "text", bool: "true or false"}[type(default)]
+    if not rule.each:
+        _check_entry(name, value, type(default), rule)
+        return
+    if type(value) is not tuple:
+        raise SettingsError(f"{name}: {value!r} is not a list.")
+    if len(value) > rule.entries:
+        raise SettingsError(f"{name}: {len(value)} values are too many; the most is {rule.entries}.")
+    for entry in value:
+        _check_entry(name, entry, rule.each, rule)
+
+
+def _check_entry(name: str, value: Any, kind: type, rule: Rule) -> None:
+    fits = type(value) is kind
+    if not fits or (kind is float and not math.isfinite(value)):
         shown = "the value" if rule.secret else repr(value)
-        raise SettingsError(f"{name}: {shown} is not {kind}.")
+        raise SettingsError(f"{name}: {shown} is not {KINDS[kind]}.")
+    if rule.choices and value not in rule.choices:
+        raise SettingsError(f"{name}: {value!r} is none of {', '.join(rule.choices)}.")
     if rule.minimum is not None and value < rule.minimum:
         raise SettingsError(f"{name}: {value} is too small; the least is {rule.minimum}.")
     if rule.maximum is not None and value > rule.maximum:

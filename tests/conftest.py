@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 import urllib.error
@@ -16,10 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.controller import STARTER_MODEL, Controller
+from server.engine.neighbours import waiting_environment
 from server.events import EngineState, Snapshot
 from server.settings import Settings
 
 PATIENCE = 60.0
+
+os.environ.update(waiting_environment(game_mode=False))  # for tests that load a model in their own process
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

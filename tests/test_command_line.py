@@ -1,5 +1,6 @@
 """KoboldCpp's flags: ours are read, its others are named and ignored, and bad values give one sentence and status 2."""
 
+import ast
 import dataclasses
 import json
 from pathlib import Path
@@ -143,7 +144,7 @@ KOBOLDCPP = """\
 --sdnotile
 --testmemory
 """.splitlines()
-USED = {f"--{field.name}" for field in dataclasses.fields(Settings)} | {"--skiplauncher"}
+USED = {f"--{field.name}" for field in dataclasses.fields(Settings)} | {"--skiplauncher", "--nommap"}
 
 
 def spellings() -> list[list[str]]:
@@ -183,11 +184,11 @@ def test_nothing_at_all_means_the_defaults_and_a_window():
 
 
 def test_a_script_with_many_flags_keeps_working():
-    line = "a.gguf 5005 --usecublas normal 0 mmq --contextsize 16384 --gpulayers 99 --flashattention --skiplauncher"
+    line = "a.gguf 5005 --usecublas normal 0 mmq --contextsize 16384 --flashattention --smartcontext --skiplauncher"
     invocation = parse(line.split())
-    assert invocation.settings == Settings(model="a.gguf", port=5005, contextsize=16384, gpulayers=99)
+    assert invocation.settings == Settings(model="a.gguf", port=5005, contextsize=16384, flashattention="on")
     assert invocation.headless
-    assert [warning.split()[0] for warning in invocation.warnings] == ["--usecublas", "--flashattention"]
+    assert [warning.split()[0] for warning in invocation.warnings] == ["--usecublas", "--smartcontext"]
 
 
 def test_model_and_port_can_be_given_by_position():
@@ -204,6 +205,78 @@ def test_minus_one_gpu_layers_is_a_value_and_no_flag():
 
 def test_a_flag_given_twice_counts_as_it_stands_last():
     assert settings_of("--port", "6000", "--port", "6001").port == 6001
+
+
+# --- what the flags of llama.cpp's options mean ---
+
+
+OPTIONS = """\
+--tensor_split/--tensorsplit/--tensor-split/-ts 3 1 -> tensor_split=(3.0, 1.0)
+--tensor_split/--tensorsplit/--tensor-split/-ts 3,1 -> tensor_split=(3.0, 1.0)
+--tensor_split/--tensorsplit/--tensor-split/-ts 0.5 -> tensor_split=(0.5,)
+--maingpu/--main-gpu/-mg 1 -> maingpu=1
+--maingpu/--main-gpu/-mg -1 -> maingpu=-1
+--moecpu/--n-cpu-moe/-ncmoe 10 -> moecpu=10
+--moecpu/--n-cpu-moe/-ncmoe -> moecpu=999
+--usemmap -> usemmap=True
+--nommap/--no-mmap -> usemmap=False
+--usemlock/--mlock -> usemlock=True
+--blasthreads/--batchthreads/--threadsbatch/--threads-batch 4 -> blasthreads=4
+--blasthreads/--batchthreads/--threadsbatch/--threads-batch -1 -> blasthreads=0
+--gamemode -> gamemode=True
+--lowpriority -> lowpriority=True
+--ubatchsize/--ubatch-size/-ub 128 -> ubatchsize=128
+--flashattention/--flash-attn/-fa -> flashattention="on"
+--flashattention/--flash-attn/-fa auto -> flashattention="auto"
+--flashattention/--flash-attn/-fa on -> flashattention="on"
+--flashattention/--flash-attn/-fa off -> flashattention="off"
+--quantkv 2 -> quantkv=2
+--lowvram/--no-kv-offload/-nkvo -> lowvram=True
+--useswa -> useswa=True
+--noshift/--no-context-shift -> noshift=True
+--nofastforward -> nofastforward=True
+--cacheram/--cache-ram/-cram 0 -> cacheram=0
+--ropeconfig 0.5 -> ropeconfig=(0.5,)
+--ropeconfig 0.5 20000 -> ropeconfig=(0.5, 20000.0)
+--overridenativecontext 4096 -> overridenativecontext=4096
+--lora a.gguf -> lora=("a.gguf",)
+--lora a.gguf b,c.gguf -> lora=("a.gguf", "b,c.gguf")
+--loramult 0.5 -> loramult=0.5
+--loramult -1 -> loramult=-1.0
+--draftmodel/--model-draft/-md a.gguf -> draftmodel="a.gguf"
+--draftamount/--draft-max/--draft-n 4 -> draftamount=4
+--draftgpulayers/--gpu-layers-draft/--n-gpu-layers-draft/-ngld 999 -> draftgpulayers=999
+--promptlookup -> promptlookup=True
+""".splitlines()
+
+
+def options() -> list[tuple[list[str], str]]:
+    lines = [line.split(" -> ") for line in OPTIONS]
+    return [([name, *line.split()[1:]], wanted) for line, wanted in lines for name in line.split()[0].split("/")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"), options(), ids=lambda value: " ".join(value) if value[0][0] == "-" else ""
+)
+def test_an_option_means_the_same_under_all_its_names(arguments, wanted):
+    name, _, value = wanted.partition("=")
+    assert settings_of(*arguments) == Settings(**{name: ast.literal_eval(value)})
+
+
+@pytest.mark.parametrize("flag", ["--gpulayers", "--flashattention", "-fa", "--moecpu"])
+@pytest.mark.parametrize("behind", [["a.gguf"], ["A.GGUF", "6000"], ["--port", "6000", "a.gguf"]], ids=" ".join)
+def test_a_flag_that_stands_alone_does_not_take_the_model_behind_it(flag, behind):
+    alone, without = settings_of(flag), settings_of(*behind)
+    assert settings_of(flag, *behind) == dataclasses.replace(alone, model=without.model, port=without.port)
+
+
+def test_a_value_can_be_joined_to_its_flag():
+    assert settings_of("--flashattention=off", "--moecpu=3") == Settings(flashattention="off", moecpu=3)
+
+
+def test_mapping_counts_as_it_stands_last():
+    assert settings_of("--nommap", "--usemmap").usemmap
+    assert not settings_of("--usemmap", "--nommap").usemmap
 
 
 # --- configuration files ---
@@ -259,6 +332,20 @@ def test_a_value_in_a_config_file_is_checked(tmp_path):
         (["--defaultgenamt", "0"], "defaultgenamt"),
         (["--multiuser", "-1"], "multiuser"),
         (["--blasbatchsize", "1"], "blasbatchsize"),
+        (["--ubatch-size", "half"], "ubatchsize"),
+        (["--flashattention", "maybe"], "flashattention"),
+        (["--quantkv", "3"], "quantkv"),
+        (["--tensor_split", "3", "one"], "tensor_split"),
+        (["--tensor-split", "3,-1"], "tensor_split"),
+        (["--tensor_split"], "--tensor_split"),
+        (["--maingpu", "-2"], "maingpu"),
+        (["--moecpu", "-1"], "moecpu"),
+        (["--ropeconfig", "1", "10000", "3"], "ropeconfig"),
+        (["--overridenativecontext", "-1"], "overridenativecontext"),
+        (["--loramult", "nan"], "loramult"),
+        (["--lora"], "--lora"),
+        (["--draftamount", "0"], "draftamount"),
+        (["--cache-ram", "-1"], "cacheram"),
         (["--host", "0.0.0.0"], "--host"),
         (["--allowclients", "my-pc"], "allowclients"),
         (["--config", "/no/such.kcpps"], "/no/such.kcpps"),

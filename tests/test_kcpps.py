@@ -1,5 +1,6 @@
 """KoboldCpp's configuration files, as its window and ``--exportconfig`` write them."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,41 @@ SAVED: dict[str, Any] = {
     "contextsize": 16384,
     "gpulayers": 0,
     "tensor_split": None,
+    "maingpu": -1,
+    "moecpu": 0,
+    "blasthreads": None,
     "ropeconfig": [0.0, 10000.0],
+    "overridenativecontext": 0,
     "batchsize": 1024,
+    "lora": None,
+    "loramult": 1.0,
+    "draftmodel": "",
+    "draftamount": 8,
+    "draftgpulayers": 999,
+    "noshift": False,
+    "nofastforward": False,
+    "useswa": False,
+    "lowvram": False,
+    "usemmap": True,
+    "usemlock": False,
+    "quantkv": 1,
     "multiuser": 1,
     "password": None,
     "quiet": False,
     "chatcompletionsadapter": "AutoGuess",
     "defaultgenamt": 512,
     "flashattention": True,
+}
+# One other value of each kind of setting.
+CHANGED: dict[str, Any] = {
+    "model": "/models/a.gguf",
+    "port": 6000,
+    "usemmap": False,
+    "noshift": True,
+    "flashattention": "off",
+    "tensor_split": (3.0, 1.0),
+    "lora": ("a,b.gguf", "c.gguf"),
+    "loramult": -0.5,
 }
 
 
@@ -57,9 +85,78 @@ def test_a_file_that_koboldcpp_saved_becomes_settings(write):
         threads=7,
         contextsize=16384,
         gpulayers=0,
+        ropeconfig=(0.0, 10000.0),
         blasbatchsize=1024,
+        draftgpulayers=999,
+        flashattention="on",
+        quantkv=1,
         defaultgenamt=512,
     )
+
+
+@pytest.mark.parametrize(
+    ("saved", "read"),
+    [
+        ({"tensor_split": [3, 1.5]}, {"tensor_split": (3.0, 1.5)}),
+        ({"tensor_split": "3,1"}, {"tensor_split": (3.0, 1.0)}),
+        ({"maingpu": 1}, {"maingpu": 1}),
+        ({"moecpu": 999}, {"moecpu": 999}),
+        ({"blasthreads": -1}, {"blasthreads": 0}),
+        ({"usemmap": False}, {"usemmap": False}),
+        ({"nommap": True}, {"usemmap": False}),
+        ({"nommap": False}, {"usemmap": True}),
+        ({"usemlock": True}, {"usemlock": True}),
+        ({"flashattention": True}, {"flashattention": "on"}),
+        ({"flashattention": False}, {"flashattention": "auto"}),
+        ({"flashattention": "off"}, {"flashattention": "off"}),
+        ({"quantkv": 2}, {"quantkv": 2}),
+        ({"lowvram": True}, {"lowvram": True}),
+        ({"useswa": True}, {"useswa": True}),
+        ({"noshift": True}, {"noshift": True}),
+        ({"nofastforward": True}, {"nofastforward": True}),
+        ({"ropeconfig": [0.5, 20000]}, {"ropeconfig": (0.5, 20000.0)}),
+        ({"overridenativecontext": 4096}, {"overridenativecontext": 4096}),
+        ({"lora": ["a.gguf"], "loramult": 2}, {"lora": ("a.gguf",), "loramult": 2.0}),
+        ({"lora": ["a.gguf", "b.gguf"]}, {"lora": ("a.gguf", "b.gguf")}),
+        ({"lora": "a.gguf"}, {"lora": ("a.gguf",)}),
+        ({"draftmodel": "a.gguf", "draftamount": 4}, {"draftmodel": "a.gguf", "draftamount": 4}),
+        (
+            {"ubatchsize": 64, "cacheram": 0, "promptlookup": True},
+            {"ubatchsize": 64, "cacheram": 0, "promptlookup": True},
+        ),
+        ({"gamemode": True, "lowpriority": True}, {"gamemode": True, "lowpriority": True}),
+    ],
+    ids=str,
+)
+def test_an_option_is_read_as_koboldcpp_writes_it(write, saved, read):
+    assert from_mapping(kcpps.load(write(saved))) == Settings(**read)
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(**{**dataclasses.asdict(Settings()), **CHANGED})], ids=["defaults", "changed"]
+)
+def test_settings_that_are_written_under_their_own_names_are_read_back(write, settings):
+    assert from_mapping(kcpps.load(write(dataclasses.asdict(settings)))) == settings
+
+
+@pytest.mark.parametrize(
+    ("saved", "sentence"),
+    [
+        ({"noshift": "yes"}, "noshift: 'yes' is not true or false."),
+        ({"tensor_split": [3, None]}, "tensor_split: None is not a number."),
+        ({"tensor_split": [True, 1]}, "tensor_split: True is not a number."),
+        ({"tensor_split": {"0": 3}}, "tensor_split: '{\"0\": 3}' is not a number."),
+        ({"lora": [["a.gguf"]]}, "lora: ['a.gguf'] is not text."),
+        ({"quantkv": 1.5}, "quantkv: 1.5 is not a whole number."),
+        ({"loramult": float("inf")}, "loramult: inf is not a number."),
+        ({"loramult": 10**400}, f"loramult: {10**400} is not a number."),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value[:40],
+)
+def test_an_option_that_cannot_be_used_gives_one_sentence(write, saved, sentence):
+    with pytest.raises(SettingsError) as caught:
+        from_mapping(kcpps.load(write(saved)))
+    assert str(caught.value) == sentence
 
 
 def test_no_gpu_layers_survive(write):

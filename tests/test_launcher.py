@@ -149,10 +149,10 @@ def test_a_server_py_in_the_users_folder_is_not_ours(launch: Launch, tmp_path: P
 
 
 def test_unknown_flags_of_koboldcpp_are_a_warning(launch: Launch) -> None:
-    process = launch("--skiplauncher", "--port", "0", "--usecublas", "normal", "0", "--flashattention")
+    process = launch("--skiplauncher", "--port", "0", "--usecublas", "normal", "0", "--smartcontext")
     output = wait_for_output(process, "Serving on")
     assert "--usecublas is a flag of KoboldCpp that Tavernkeep does not have" in output
-    assert "--flashattention" in output
+    assert "--smartcontext" in output
 
 
 def test_the_version_is_printed(launch: Launch) -> None:

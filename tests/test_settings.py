@@ -8,7 +8,7 @@ from server.errors import SettingsError
 from server.settings import Settings, client_networks, from_mapping, rule_of
 
 FIELDS = dataclasses.fields(Settings)
-NUMBERS = [field for field in FIELDS if type(field.default) is int]
+NUMBERS = [field for field in FIELDS if type(field.default) in (int, float)]
 
 
 def refusal(**values: object) -> str:
@@ -31,10 +31,11 @@ def test_every_setting_is_explained_in_one_sentence(field):
 @pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
 def test_every_number_has_bounds_that_are_kept(field):
     least, most = rule_of(field).minimum, rule_of(field).maximum
-    assert getattr(Settings(**{field.name: least}), field.name) == least
-    assert getattr(Settings(**{field.name: most}), field.name) == most
-    assert field.name in refusal(**{field.name: least - 1})
-    assert field.name in refusal(**{field.name: most + 1})
+    kind = type(field.default)
+    assert getattr(Settings(**{field.name: kind(least)}), field.name) == least
+    assert getattr(Settings(**{field.name: kind(most)}), field.name) == most
+    assert field.name in refusal(**{field.name: kind(least - 1)})
+    assert field.name in refusal(**{field.name: kind(most + 1)})
 
 
 def test_a_refusal_says_the_value_and_the_bound():
@@ -51,10 +52,32 @@ def test_a_refusal_says_the_value_and_the_bound():
         ({"port": 5001.5}, "a whole number"),
         ({"model": 5}, "text"),
         ({"quiet": 1}, "true or false"),
+        ({"loramult": 1}, "a number"),
+        ({"loramult": float("nan")}, "a number"),
+        ({"tensor_split": [3.0, 1.0]}, "a list"),
+        ({"tensor_split": (3,)}, "a number"),
+        ({"lora": "a.gguf"}, "a list"),
+        ({"lora": (5,)}, "text"),
     ],
 )
 def test_a_value_of_another_kind_is_refused(values, words):
     assert words in refusal(**values)
+
+
+def test_a_choice_is_one_of_those_there_are():
+    assert refusal(flashattention="maybe") == "flashattention: 'maybe' is none of auto, on, off."
+
+
+@pytest.mark.parametrize("field", [field for field in FIELDS if rule_of(field).choices], ids=lambda field: field.name)
+def test_every_choice_can_be_made(field):
+    assert field.default in rule_of(field).choices
+    assert all(getattr(Settings(**{field.name: choice}), field.name) == choice for choice in rule_of(field).choices)
+
+
+def test_a_list_has_a_longest_length_and_bounds_for_each_entry():
+    assert refusal(ropeconfig=(1.0, 2.0, 3.0)) == "ropeconfig: 3 values are too many; the most is 2."
+    assert refusal(tensor_split=(3.0, -1.0)) == "tensor_split: -1.0 is too small; the least is 0."
+    assert refusal(ropeconfig=(1.0, 1e10)) == "ropeconfig: 10000000000.0 is too large; the most is 1000000000."
 
 
 def test_a_refused_password_is_not_shown():
@@ -123,6 +146,31 @@ def test_text_becomes_a_number_where_the_setting_is_one():
 def test_text_that_is_no_number_is_refused_by_name():
     with pytest.raises(SettingsError, match=r"^threads: 'many' is not a whole number\.$"):
         from_mapping({"threads": "many"})
+
+
+@pytest.mark.parametrize(
+    ("value", "numbers"),
+    [
+        ("3,1", (3.0, 1.0)),
+        (["3", "1"], (3.0, 1.0)),
+        (["3,1", "2"], (3.0, 1.0, 2.0)),
+        ([3, 1], (3.0, 1.0)),
+        (3, (3.0,)),
+        ("3,", (3.0,)),
+        ("", ()),
+        ([], ()),
+    ],
+)
+def test_numbers_become_a_list_however_they_are_written(value, numbers):
+    assert from_mapping({"tensor_split": value}).tensor_split == numbers
+
+
+def test_a_path_becomes_a_list_whole():
+    assert from_mapping({"lora": "a,b.gguf"}).lora == ("a,b.gguf",)
+
+
+def test_a_whole_number_becomes_a_number():
+    assert from_mapping({"loramult": 2, "tensor_split": ()}) == Settings(loramult=2.0)
 
 
 def test_a_number_as_password_stays_text():

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from server.api import caller, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
-from server.events import EngineState, Finished, FinishReason
+from server.events import EngineState, EngineStats, Finished, FinishReason
 from server.request import kobold as kobold_json
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def blueprint(controller: Controller) -> Blueprint:
         totals, now = controller.totals(), controller.snapshot()
         return {
             **_last_reply(totals.last),
+            **_cache(now.stats),
             "total_gens": totals.replies,
             "total_img_gens": 0,
             "total_tts_gens": 0,
@@ -151,7 +152,8 @@ def blueprint(controller: Controller) -> Blueprint:
         return {"value": len(ids), "ids": list(ids)}
 
     def start(route: str) -> Generation:
-        return controller.generate(kobold_json.read_generate(caller.body()), caller.client(), route)
+        request = kobold_json.read_generate(caller.body(), shift=not controller.settings.noshift)
+        return controller.generate(request, caller.client(), route)
 
     def genkey() -> str:
         """The genkey of an abort or check, which clients also send without any body that can be read."""
@@ -165,22 +167,41 @@ def blueprint(controller: Controller) -> Blueprint:
 
 
 def _last_reply(last: Finished | None) -> dict[str, Any]:
-    """The ``last_*`` fields of perf; ``last_process`` and ``last_eval`` are milliseconds a token."""
-    prompt_tokens, tokens = (last.prompt_tokens, last.completion_tokens) if last else (0, 0)
-    prompt_seconds, seconds = (last.prompt_seconds, last.decode_seconds) if last else (0.0, 0.0)
+    """The ``last_*`` fields of perf; ``last_process`` and ``last_eval`` are milliseconds a token.
+
+    Speeds count the tokens that were really read. ``last_cached_count`` is ours: prompt tokens that were not.
+    """
+    end = last or Finished(0, FinishReason.STOP, prompt_tokens=0, completion_tokens=0, seed=-1)
+    read, tokens = end.prompt_tokens - end.cached_tokens, end.completion_tokens
     return {
-        "last_process": 1000 * prompt_seconds / prompt_tokens if prompt_tokens else 0.0,
-        "last_eval": 1000 * seconds / tokens if tokens else 0.0,
+        "last_process": 1000 * end.prompt_seconds / read if read else 0.0,
+        "last_eval": 1000 * end.decode_seconds / tokens if tokens else 0.0,
         "last_token_count": tokens,
-        "last_input_count": prompt_tokens,
-        "last_process_time": prompt_seconds,
-        "last_eval_time": seconds,
-        "last_process_speed": prompt_tokens / prompt_seconds if prompt_seconds else 0.0,
-        "last_eval_speed": tokens / seconds if seconds else 0.0,
-        "last_seed": last.seed if last else -1,
-        "last_draft_success": 0,
-        "last_draft_failed": 0,
+        "last_input_count": end.prompt_tokens,
+        "last_cached_count": end.cached_tokens,
+        "last_process_time": end.prompt_seconds,
+        "last_eval_time": end.decode_seconds,
+        "last_process_speed": read / end.prompt_seconds if end.prompt_seconds else 0.0,
+        "last_eval_speed": tokens / end.decode_seconds if end.decode_seconds else 0.0,
+        "last_seed": end.seed,
+        "last_draft_success": end.accepted,
+        "last_draft_failed": end.drafted - end.accepted,
         "stop_reason": _stop_reason(last),
+    }
+
+
+def _cache(stats: EngineStats) -> dict[str, int]:
+    """Perf fields that KoboldCpp does not have: what the loaded model need not read again. Cells hold a token each."""
+    return {
+        "total_input_count": stats.prompt_tokens,
+        "total_cached_count": stats.cached_tokens,
+        "total_draft_success": stats.accepted,
+        "total_draft_failed": stats.drafted - stats.accepted,
+        "kv_cells_used": stats.cells_used,
+        "kv_cells_cached": stats.cells_cached,
+        "kv_cells_total": stats.cells_total,
+        "cache_ram_bytes": stats.ram_used,
+        "threads": stats.threads,
     }
 
 

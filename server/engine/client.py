@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import queue
 import re
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from server.engine.neighbours import waiting_environment
 from server.errors import BadRequest, EngineDied, ServerBusy, TavernkeepError
 from server.events import (
     Cancel,
@@ -143,6 +145,7 @@ class EngineClient:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, **waiting_environment(spec.game_mode)},
             cwd=ROOT,  # where Python looks for the module, and not for a server.py of the user's own
             creationflags=no_console,
         )

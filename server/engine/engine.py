@@ -6,43 +6,98 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from server.engine.batch import Batch
-from server.engine.scheduler import Scheduler
+from server.engine.drafts import Drafts
+from server.engine.neighbours import ThreadGovernor
+from server.engine.prefix_cache import KVCache, PrefixCache
+from server.engine.scheduler import Chunk, Scheduler
 from server.engine.sequence import Sequence
 from server.engine.stats import SpeedMeter
 from server.engine.token_stream import TokenStream
 from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, TextPiece
 
+LONGEST_GAP = 0.1
+LEAST_READING = 32
+FIRST_SHARE = 4
+
 log = logging.getLogger("tavernkeep.engine")
 
 
+class Vocabulary(Protocol):
+    """Tokens to text; :class:`~server.engine.llama.vocabulary.Vocabulary` is the real one."""
+
+    def piece(self, token: int) -> bytes: ...
+    def is_end(self, token: int) -> bool: ...
+    def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]: ...
+
+
+class Samplers(Protocol):
+    """The draw of a token; :class:`~server.engine.llama.samplers.Samplers` is the real one."""
+
+    def make(self, request: Generate, seed: int) -> Any: ...
+    def sample(self, sampler: Any, index: int) -> int: ...
+
+
 class Model(Protocol):
-    """What the engine needs of a model; :class:`~server.engine.llama_model.LlamaModel` is the real one."""
+    """What the engine needs of a model; :class:`~server.engine.llama.model.LlamaModel` is the real one."""
 
     context: int
     batch: int
     sequences: int
+    draft_room: int
+    threads: int
 
-    def decode(self, batch: Batch) -> None: ...
-    def make_sampler(self, request: Generate, seed: int) -> Any: ...
-    def sample(self, sampler: Any, index: int) -> int: ...
-    def piece(self, token: int) -> bytes: ...
-    def is_end(self, token: int) -> bool: ...
-    def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]: ...
-    def forget(self, slot: int) -> None: ...
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+    @property
+    def samplers(self) -> Samplers: ...
+    @property
+    def kv(self) -> KVCache: ...
+    def decode(self, batch: Batch) -> bool: ...
+    def interrupt(self, wanted: bool) -> None: ...
+
+
+@dataclass
+class Sampled:
+    """A sequence whose logits are there: those after its last token at batch ``index``, then those after its draft.
+
+    ``right`` tokens of the draft were drawn as well; ``wrong``: one was not.
+    """
+
+    sequence: Sequence
+    index: int
+    draft: tuple[int, ...]
+    right: int = 0
+    wrong: bool = False
 
 
 class Engine:
     """Continuous batching over one model: every step decodes one batch that all running sequences share."""
 
-    def __init__(self, model: Model, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        model: Model,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        cache_ram: int = 0,
+        reuse: bool = True,
+        drafts: Drafts | None = None,
+        governor: ThreadGovernor | None = None,
+    ) -> None:
         self._model = model
         self._clock = clock
-        self._scheduler = Scheduler(model.sequences, model.context, model.batch)
-        self._batch = Batch(model.batch + model.sequences)
+        self._cache = PrefixCache(model.kv, ram_limit=cache_ram, reuse=reuse)
+        self._scheduler = Scheduler(model.sequences, self._cache, share_prefixes=reuse and model.kv.can_trim)
+        self._batch = Batch(model.batch + model.sequences + model.draft_room)
+        self._drafts = drafts
+        self._governor = governor
         self._speed = SpeedMeter()
+        self._reading_speed = 0.0
+        self._totals = EngineStats(cells_total=model.context)
+        self._interruptible: frozenset[int] = frozenset()
 
     @property
     def idle(self) -> bool:
@@ -52,11 +107,12 @@ class Engine:
         """Queue a request. A prompt that leaves no room for a reply is refused with a sentence."""
         if not request.prompt:
             return [Refused(request.request_id, "The prompt is empty: the model needs at least one token to continue.")]
-        if len(request.prompt) + request.max_tokens > self._model.context:
+        reply = 1 if request.shift else request.max_tokens
+        if len(request.prompt) + reply > self._model.context:
             return [
                 Refused(
                     request.request_id,
-                    f"The prompt ({len(request.prompt)} tokens) and the reply ({request.max_tokens}) do not fit"
+                    f"The prompt ({len(request.prompt)} tokens) and the reply ({reply}) do not fit"
                     f" the context of {self._model.context} tokens.",
                 )
             ]
@@ -72,76 +128,170 @@ class Engine:
         sequence.finished = FinishReason.CANCELLED
         return self._close(sequence)
 
+    def interrupt(self, request_id: int) -> None:
+        """End the running step early if it reads this request's prompt. For another thread, before a cancel."""
+        if request_id in self._interruptible:
+            self._model.interrupt(True)
+
     def step(self) -> list[EngineEvent]:
         """Decode one batch and return what came of it."""
         events = [event for sequence in self._scheduler.admit() for event in self._begin(sequence)]
         began = self._clock()
-        sampled, prompt_tokens = self._decode()
-        events += [event for sequence, index in sampled for event in self._take_token(sequence, index)]
+        plan = self._scheduler.plan(self._model.batch, self._reading_beside_replies())
+        if self._drafts:
+            plan = self._drafts.add_to(plan)
+            if not any(chunk.draft for chunk in plan):
+                began = self._clock()  # a draft model that is still reading is not what a step takes
+        plan = self._scheduler.make_room(plan)
+        sampled = self._decode(plan)
+        if sampled is None:
+            return events
+        events += [event for entry in sampled for event in self._take_tokens(entry)]
         ended = self._clock()
-        self._speed.record(ended, ended - began, prompt_tokens, len(sampled))
+        self._measure(plan, sampled, ended, ended - began)
         return events
 
     def stats(self) -> EngineStats:
         now = self._clock()
         running = self._scheduler.running
-        return EngineStats(
+        return replace(
+            self._totals,
             running=len(running),
             waiting=len(self._scheduler.waiting),
             decode_speed=self._speed.decode_speed(now) if running else 0.0,
             prompt_speed=self._speed.prompt_speed(now) if running else 0.0,
-            cells_used=sum(sequence.cached for sequence in running),
-            cells_total=self._model.context,
+            cells_used=self._cache.cells_busy(),
+            cells_cached=self._cache.cells_kept(),
+            ram_used=self._cache.ram_used,
+            threads=self._governor.threads if self._governor else 0,
         )
 
+    def _reading_beside_replies(self) -> int:
+        """Prompt tokens for a step that running replies wait for: as many as are read in LONGEST_GAP seconds."""
+        most = self._model.batch
+        if not self._reading_speed:
+            return most // FIRST_SHARE
+        return max(min(int(self._reading_speed * LONGEST_GAP), most), min(LEAST_READING, most))
+
+    def _measure(self, plan: list[Chunk], sampled: list[Sampled], ended: float, seconds: float) -> None:
+        read = sum(chunk.count for chunk in plan if chunk.count > 1)
+        accepted = sum(entry.right for entry in sampled)
+        if self._governor:
+            self._governor.after_step(ended, seconds, self._batch.size, generation_only=not read)
+            self._model.threads = self._governor.threads
+        self._speed.record(ended, seconds, read, len(sampled) + accepted)
+        if read >= LEAST_READING and seconds:
+            self._reading_speed = read / seconds
+        if self._drafts:
+            rejected = sum(entry.wrong for entry in sampled)
+            self._drafts.record(plan, seconds, accepted=accepted, rejected=rejected)
+
     def _begin(self, sequence: Sequence) -> list[EngineEvent]:
+        if sequence.started:  # it goes on after it was preempted
+            return []
         sequence.started = self._clock()
+        sequence.reused = sequence.cached
         try:
-            sequence.sampler = self._model.make_sampler(sequence.request, sequence.seed)
-            sequence.stop_tokens = self._model.stop_tokens(sequence.request.stop)
+            sequence.sampler = self._model.samplers.make(sequence.request, sequence.seed)
+            sequence.stop_tokens = self._model.vocabulary.stop_tokens(sequence.request.stop)
         except Exception:  # one odd request must not end the process for everyone
             log.exception("Request %d could not start.", sequence.request.request_id)
             self._scheduler.remove(sequence)
             return [Refused(sequence.request.request_id, "The sampler settings of this request cannot be used.")]
+        totals = self._totals
+        self._totals = replace(
+            totals,
+            prompt_tokens=totals.prompt_tokens + len(sequence.request.prompt),
+            cached_tokens=totals.cached_tokens + sequence.reused,
+        )
         return []
 
-    def _decode(self) -> tuple[list[tuple[Sequence, int]], int]:
-        """Run the planned batch. Returns the sequences that have logits now, with their batch index, and how many
-        prompt tokens were read."""
+    def _decode(self, plan: list[Chunk]) -> list[Sampled] | None:
+        """Run the planned batch; returns what has logits now, or None when it was interrupted and nothing is done."""
         self._batch.clear()
+        lengths = [(chunk.sequence.slot, chunk.sequence.cached) for chunk in plan]
         sampled = []
-        prompt_tokens = 0
-        for chunk in self._scheduler.plan():
-            sequence, start, end = chunk.sequence, chunk.sequence.cached, chunk.sequence.cached + chunk.count
-            complete = end == len(sequence.tokens)
-            index = self._batch.add(sequence.slot, sequence.tokens[start:end], start, logits=complete)
-            prompt_tokens += chunk.count if sequence.reading else 0
-            sequence.cached = end
+        for chunk in plan:
+            sequence, start = chunk.sequence, chunk.sequence.cached
+            tokens = sequence.tokens[start : start + chunk.count]
+            complete = sequence.pending == chunk.count
+            slot = sequence.slot
+            assert slot is not None
+            index = self._batch.add(slot.number, tokens, start, logits=complete)
+            for token in chunk.draft:
+                self._batch.add(slot.number, [token], start + len(tokens), logits=True)
+                tokens.append(token)
+            self._cache.extend(slot, tokens)
             if complete:
-                sampled.append((sequence, index))
-        if self._batch.size:
-            self._model.decode(self._batch)
-        return sampled, prompt_tokens
+                sampled.append(Sampled(sequence, index, chunk.draft))
+        if not self._batch.size:
+            return sampled
+        self._model.interrupt(False)
+        if self._model.kv.can_trim:
+            self._interruptible = frozenset(c.sequence.request.request_id for c in plan if c.sequence.reading)
+        done = self._model.decode(self._batch)
+        self._interruptible = frozenset()
+        if done:
+            return sampled
+        for slot, length in lengths:
+            assert slot is not None
+            self._cache.trim(slot, length)
+        return None
 
-    def _take_token(self, sequence: Sequence, index: int) -> list[EngineEvent]:
-        token = self._model.sample(sequence.sampler, index)
+    def _take_tokens(self, entry: Sampled) -> list[EngineEvent]:
+        """Draw after the last token, and after each token of the draft while the one before it was guessed right."""
+        sequence, slot = entry.sequence, entry.sequence.slot
+        assert slot is not None
         sequence.first_token = sequence.first_token or self._clock()
-        sequence.tokens.append(token)
         text = ""
-        if self._model.is_end(token) or token in sequence.stop_tokens:
-            sequence.finished = FinishReason.STOP
-        else:
-            text = sequence.stream.push(self._model.piece(token))
-            if sequence.stream.stopped:
-                sequence.finished = FinishReason.STOP
-            elif sequence.generated >= sequence.request.max_tokens:
-                sequence.finished = FinishReason.LENGTH
+        for ahead, guess in enumerate((*entry.draft, None)):
+            token = self._model.samplers.sample(sequence.sampler, entry.index + ahead)
+            text += self._take_token(sequence, token)
+            entry.wrong = guess is not None and token != guess
+            if sequence.finished or token != guess:
+                break
+            entry.right += 1
+        if entry.draft:
+            self._cache.trim(slot, len(slot.tokens) - len(entry.draft) + entry.right)
+            self._count_drafts(sequence, len(entry.draft), entry.right)
         events = self._piece(sequence, text)
-        return events + self._close(sequence) if sequence.finished else events
+        if sequence.finished:
+            return events + self._close(sequence)
+        if len(sequence.tokens) > self._model.context:
+            self._shift(sequence)
+        return events
+
+    def _take_token(self, sequence: Sequence, token: int) -> str:
+        """Add a token to a reply; returns the text that may leave now."""
+        sequence.tokens.append(token)
+        sequence.generated += 1
+        if self._model.vocabulary.is_end(token) or token in sequence.stop_tokens:
+            sequence.finished = FinishReason.STOP
+            return ""
+        text = sequence.stream.push(self._model.vocabulary.piece(token))
+        if sequence.stream.stopped:
+            sequence.finished = FinishReason.STOP
+        elif sequence.generated >= sequence.request.max_tokens:
+            sequence.finished = FinishReason.LENGTH
+        return text
+
+    def _shift(self, sequence: Sequence) -> None:
+        """The context is full: the older half of what need not be kept goes, and the reply goes on."""
+        assert sequence.slot is not None
+        start = min(sequence.request.keep, self._model.context // 2)
+        end = start + (len(sequence.tokens) - start) // 2
+        del sequence.tokens[start:end]
+        self._cache.cut(sequence.slot, start, end)
+
+    def _count_drafts(self, sequence: Sequence, drafted: int, accepted: int) -> None:
+        sequence.drafted += drafted
+        sequence.accepted += accepted
+        totals = self._totals
+        self._totals = replace(totals, drafted=totals.drafted + drafted, accepted=totals.accepted + accepted)
 
     def _close(self, sequence: Sequence) -> list[EngineEvent]:
-        if sequence.slot >= 0:
-            self._model.forget(sequence.slot)
+        if self._drafts and sequence.slot:
+            self._drafts.forget(sequence.slot.number)
         self._scheduler.remove(sequence)
         sequence.sampler = None
         return [*self._piece(sequence, sequence.stream.finish()), sequence.summary(self._clock())]

@@ -1,33 +1,39 @@
-"""Who runs next, and how much of whom: slots, KV cells and the tokens of the next step. Knows nothing of llama.cpp."""
+"""Who runs next, and how much of whom: order of arrival, room in the KV cache, and the tokens of the next step."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
 
-from server.engine.sequence import NO_SLOT, Sequence
+from server.engine.prefix_cache import PrefixCache
+from server.engine.sequence import Sequence
+from server.engine.tokens import Tokens, as_tokens, common_prefix
 
-READING_SHARE_BESIDE_REPLIES = 4
+ROOM_TO_REPLY = 64
+WORTH_WAITING = 32
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The next ``count`` pending tokens of ``sequence`` go into the step."""
+    """The next ``count`` pending tokens of ``sequence`` go into the step, and after them ``draft``, guessed ones."""
 
     sequence: Sequence
     count: int
+    draft: tuple[int, ...] = ()
 
 
 class Scheduler:
-    """First come, first served, up to ``slots`` sequences and ``cells`` KV cells at a time.
+    """First come, first served, up to ``most`` sequences at a time and as many as the KV cache holds.
 
-    A sequence is admitted when the cells for its prompt and its longest reply are free, so that none fails half-way.
+    When their replies outgrow it the youngest is preempted: it waits at the head of the queue, and goes on later from
+    what the cache still holds of it.
     """
 
-    def __init__(self, slots: int, cells: int, batch: int) -> None:
-        self._free_slots = list(range(slots))
-        self._cells = cells
-        self._batch = batch
+    def __init__(self, most: int, cache: PrefixCache, *, share_prefixes: bool) -> None:
+        self._most = most
+        self._cache = cache
+        self._share_prefixes = share_prefixes
+        self._blocked = False
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -39,38 +45,67 @@ class Scheduler:
         self.waiting.append(sequence)
 
     def admit(self) -> list[Sequence]:
-        """Move waiting sequences into free slots, in order of arrival; returns those that start now."""
-        admitted = []
-        while self.waiting and self._free_slots and self._reserved() + self.waiting[0].cells <= self._cells:
-            sequence = self.waiting.popleft()
-            sequence.slot = self._free_slots.pop(0)
+        """Start waiting sequences for which there is room, in order of arrival; returns those that start now.
+
+        One that shares its beginning with a prompt that is just being read waits until it can be copied from there;
+        others may overtake it meanwhile.
+        """
+        admitted: list[Sequence] = []
+        for sequence in () if self._blocked else list(self.waiting):
+            tokens = as_tokens(sequence.tokens)
+            if self._follows_a_reader(tokens):
+                continue
+            more = min(ROOM_TO_REPLY, sequence.request.max_tokens - sequence.generated)
+            if len(self.running) >= self._most or not self._cache.fits(tokens, more if self.running else 0):
+                self._blocked = True
+                break
+            self.waiting.remove(sequence)
+            sequence.slot = self._cache.take(tokens)
             self.running.append(sequence)
             admitted.append(sequence)
         return admitted
 
-    def plan(self) -> list[Chunk]:
-        """The next step: one token of every reply, then prompts in order of arrival as far as the batch reaches.
+    def plan(self, room: int, room_beside_replies: int) -> list[Chunk]:
+        """The next step: one token of every reply, and prompts as far as ``room`` tokens reach.
 
-        While replies are running, prompts get only a share of the batch, so that one step stays short.
+        While replies are running, prompts get ``room_beside_replies`` only, so that one step stays short. The oldest
+        prompt gets at least half, the others by what they have left: a short question is not stuck behind a long story.
         """
         replying = [sequence for sequence in self.running if not sequence.reading]
         chunks = [Chunk(sequence, 1) for sequence in replying]
-        room = self._batch // READING_SHARE_BESIDE_REPLIES if replying else self._batch
-        for sequence in self.running:
-            if sequence.reading and room > 0:
-                count = min(sequence.pending, room)
-                chunks.append(Chunk(sequence, count))
-                room -= count
-        return chunks
+        readers = [sequence for sequence in self.running if sequence.reading]
+        room = room_beside_replies if replying else room
+        if not readers:
+            return chunks
+        oldest, *others = readers
+        counts = dict.fromkeys(readers, 0)
+        counts[oldest] = min(oldest.pending, room - room // 2 if others else room)
+        for sequence in (*sorted(others, key=lambda sequence: sequence.pending), oldest):
+            left = room - sum(counts.values())
+            counts[sequence] += min(sequence.pending - counts[sequence], left)
+        return chunks + [Chunk(sequence, count) for sequence, count in counts.items() if count]
+
+    def make_room(self, plan: list[Chunk]) -> list[Chunk]:
+        """The plan, less the sequences that had to be preempted because its tokens find no room in the cache."""
+        while not self._cache.make_room(sum(chunk.count + len(chunk.draft) for chunk in plan)):
+            if any(chunk.draft for chunk in plan):
+                plan = [Chunk(chunk.sequence, chunk.count) for chunk in plan]
+                continue
+            youngest = max(self.running, key=lambda sequence: sequence.arrived)
+            assert len(self.running) > 1, "one sequence alone always fits"
+            self._leave(youngest)
+            self.waiting.appendleft(youngest)
+            self._blocked = True
+            plan = [chunk for chunk in plan if chunk.sequence is not youngest]
+        return plan
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it is, and free its slot."""
-        if sequence.slot == NO_SLOT:
+        """Take a sequence out, wherever it is; the cache keeps what was read."""
+        if sequence.slot:
+            self._leave(sequence)
+        else:
             self.waiting.remove(sequence)
-            return
-        self.running.remove(sequence)
-        self._free_slots.append(sequence.slot)
-        sequence.slot = NO_SLOT
+        self._blocked = False
 
     def find(self, request_id: int) -> Sequence | None:
         for sequence in (*self.running, *self.waiting):
@@ -78,5 +113,14 @@ class Scheduler:
                 return sequence
         return None
 
-    def _reserved(self) -> int:
-        return sum(sequence.cells for sequence in self.running)
+    def _leave(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self.running.remove(sequence)
+        self._cache.release(sequence.slot)
+        sequence.slot = None
+
+    def _follows_a_reader(self, tokens: Tokens) -> bool:
+        readers = [other for other in self.running if other.reading] if self._share_prefixes else []
+        coming = [(common_prefix(other.tokens, tokens), other.cached) for other in readers]
+        worth = max((shared for shared, cached in coming if shared > cached), default=0)
+        return worth >= WORTH_WAITING and worth > self._cache.known(tokens) + WORTH_WAITING

@@ -18,7 +18,8 @@ REPLY_TOKENS = 8
 
 def main(path: str) -> int:
     """Load the model and let it say a few words. Returns the exit status."""
-    from server.engine.llama_model import LlamaModel, NativeLog
+    from server.engine.llama.library import NativeLog
+    from server.engine.llama.model import LlamaModel
 
     spec = LoadModel(path, context=512, gpu_layers=0, threads=1, batch=64, sequences=1)
     try:
@@ -27,7 +28,7 @@ def main(path: str) -> int:
         print(error, file=sys.stderr)
         return 1
     engine = Engine(model)
-    prompt = tuple(model.tokenize("The capital of France is", special=True))
+    prompt = tuple(model.vocabulary.tokenize("The capital of France is", special=True))
     events = engine.submit(Generate(1, prompt, REPLY_TOKENS, sampling=Sampling(temperature=0)))
     while not engine.idle:
         events += engine.step()

@@ -1,4 +1,4 @@
-"""One generation inside the engine: its tokens, how many of them the KV cache holds, and its clock."""
+"""One generation inside the engine: its tokens, the slot that holds them in the KV cache, and its clock."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.engine.prefix_cache import Slot
 from server.engine.token_stream import TokenStream
 from server.events import Finished, FinishReason, Generate
-
-NO_SLOT = -1
 
 
 @dataclass(eq=False)
 class Sequence:
     """A request on its way through the engine.
 
-    ``tokens`` is the prompt followed by what was generated; the KV cache holds the first ``cached`` of them, so
-    ``tokens[cached:]`` is what the next steps must decode: much while the prompt is read, one token afterwards.
+    ``tokens`` is the prompt followed by what was generated. Its ``slot`` holds the first ``cached`` of them in the KV
+    cache, so ``tokens[cached:]`` is what the next steps must decode: much while the prompt is read, one token
+    afterwards. A sequence without a slot waits: it is new, or was preempted.
     """
 
     request: Generate
     arrived: float
     stream: TokenStream
     tokens: list[int] = field(init=False)
-    cached: int = 0
-    slot: int = NO_SLOT
+    slot: Slot | None = None
+    generated: int = 0
     sampler: Any = None
     stop_tokens: frozenset[int] = frozenset()
     seed: int = field(init=False)
     started: float = 0.0
     first_token: float = 0.0
+    reused: int = 0
+    drafted: int = 0
+    accepted: int = 0
     finished: FinishReason | None = None
 
     def __post_init__(self) -> None:
@@ -39,23 +42,19 @@ class Sequence:
         self.seed = asked & 0x7FFFFFFF if asked >= 0 else random.getrandbits(31)
 
     @property
+    def cached(self) -> int:
+        """Tokens that are in the KV cache."""
+        return len(self.slot.tokens) if self.slot else 0
+
+    @property
     def pending(self) -> int:
         """Tokens that are not in the KV cache yet."""
         return len(self.tokens) - self.cached
 
     @property
-    def generated(self) -> int:
-        return len(self.tokens) - len(self.request.prompt)
-
-    @property
     def reading(self) -> bool:
-        """Still reading its prompt (no token generated yet)."""
-        return self.generated == 0
-
-    @property
-    def cells(self) -> int:
-        """KV cells this sequence may come to need: one per token."""
-        return len(self.request.prompt) + self.request.max_tokens
+        """Still reading: its prompt, or all it had after it was preempted."""
+        return self.generated == 0 or self.pending > 1
 
     def summary(self, now: float) -> Finished:
         """The event that closes this generation, at time ``now`` (seconds)."""
@@ -72,4 +71,7 @@ class Sequence:
             prompt_seconds=first - started,
             decode_seconds=now - first,
             seed=self.seed,
+            cached_tokens=self.reused,
+            drafted=self.drafted,
+            accepted=self.accepted,
         )

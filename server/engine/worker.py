@@ -18,8 +18,13 @@ from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
 from typing import BinaryIO, NoReturn
 
+from server.engine.draft_model import DraftModel
+from server.engine.drafts import Drafts
 from server.engine.engine import Engine
-from server.engine.llama_model import LlamaModel, NativeLog
+from server.engine.llama.library import NativeLog
+from server.engine.llama.model import LlamaModel
+from server.engine.neighbours import CoreMeter, ThreadGovernor, lower_priority
+from server.engine.speculation import Drafter, PromptLookupDrafter
 from server.errors import TavernkeepError
 from server.events import (
     Cancel,
@@ -34,6 +39,8 @@ from server.events import (
     Tokenize,
     Tokens,
 )
+
+log = logging.getLogger("tavernkeep.engine")
 
 STATS_SECONDS = 0.1
 PROGRESS_STEP = 0.01
@@ -63,6 +70,7 @@ class Worker:
         self._progress = 0.0
         self._inbox: queue.SimpleQueue[Generate | Cancel] = queue.SimpleQueue()
         self._texts: queue.SimpleQueue[Tokenize] = queue.SimpleQueue()
+        self._engine: Engine | None = None
 
     def run(self) -> NoReturn:
         """Load the model, then serve it until the launcher hangs up."""
@@ -71,14 +79,22 @@ class Worker:
         assert isinstance(spec, LoadModel)
         # Started before the load, which may take minutes: the launcher may give up or end meanwhile.
         self._start(self._read_commands)
+        if spec.low_priority:
+            lower_priority()  # before llama.cpp starts threads, which inherit it
         try:
-            model = LlamaModel(spec, NativeLog(), self._report_progress)
+            native_log = NativeLog()
+            model = LlamaModel(spec, native_log, self._report_progress)
+            drafts = _drafts(spec, model, native_log)
         except TavernkeepError as error:
             self._send([ModelFailed(str(error))])
             _leave(0)
+        others = CoreMeter()
+        governor = ThreadGovernor(spec.threads, others.cores, others)
+        engine = Engine(model, cache_ram=spec.cache_ram, reuse=spec.reuse, drafts=drafts, governor=governor)
+        self._engine = engine
         self._send([ModelLoaded(model.info)])
         self._start(lambda: self._tokenize(model))
-        _or_leave(lambda: self._serve(Engine(model)))
+        _or_leave(lambda: self._serve(engine))
         _leave(0)
 
     def _start(self, work: Callable[[], None]) -> None:
@@ -117,6 +133,8 @@ class Worker:
                 _leave(0)  # the launcher is gone: nobody waits for what the other threads are doing
             if isinstance(command, (Generate, Cancel)):
                 self._inbox.put(command)
+                if isinstance(command, Cancel) and self._engine:
+                    self._engine.interrupt(command.request_id)
             elif isinstance(command, Tokenize):
                 self._texts.put(command)
 
@@ -124,7 +142,7 @@ class Worker:
         """Only reads the vocabulary, so it need not wait for the main thread's step, nor a cancel for it."""
         while True:
             command = self._texts.get()
-            ids = model.tokenize(command.text, special=command.special)
+            ids = model.vocabulary.tokenize(command.text, special=command.special)
             self._send([Tokens(command.call_id, tuple(ids))])
 
     def _send(self, events: ReadOnly[EngineEvent]) -> None:
@@ -139,6 +157,17 @@ class Worker:
         if fraction - self._progress >= PROGRESS_STEP or fraction >= 1:
             self._progress = fraction
             self._send([LoadProgress(fraction)])
+
+
+def _drafts(spec: LoadModel, model: LlamaModel, native_log: NativeLog) -> Drafts | None:
+    """The drafts that were asked for. Raises :class:`ModelLoadError` when the draft model cannot be used."""
+    if not spec.draft_tokens:
+        return None
+    if not model.draft_room:
+        log.warning("This model cannot take back a wrong guess: nothing is guessed ahead.")
+        return None
+    drafter: Drafter = DraftModel(spec, model, native_log) if spec.draft_model else PromptLookupDrafter()
+    return Drafts(drafter, most=spec.draft_tokens, room=model.draft_room, context=model.context)
 
 
 class _ToLauncher(logging.Handler):

@@ -10,8 +10,8 @@ from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
 
 
-def read_generate(body: dict[str, Any]) -> TextRequest:
-    """The body of ``/api/v1/generate`` and ``/api/extra/generate/stream``."""
+def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
+    """The body of ``/api/v1/generate`` and ``/api/extra/generate/stream``; ``shift`` is the server's setting."""
     fields = Fields(body, strict=False)
     prompt = fields.raw("prompt")[1]
     if not isinstance(prompt, str):
@@ -21,6 +21,7 @@ def read_generate(body: dict[str, Any]) -> TextRequest:
         memory=fields.text("memory"),
         max_tokens=fields.optional_whole("max_length", *MAX_TOKENS),
         context=fields.optional_whole("max_context_length"),
+        shift=shift,
         stop=fields.texts("stop_sequence", "stop"),
         keep_stop=not fields.flag("trim_stop", default=True),
         ban_eos=fields.flag(*BAN_EOS, default=False),

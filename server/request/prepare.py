@@ -36,14 +36,15 @@ def prepare(
     wanted = request.max_tokens if request.max_tokens and request.max_tokens > 0 else default_reply
     room = budget.prompt_room(context, wanted)
     stop = request.stop
+    keep = 0
     if request.messages:
         prompt, template_stop = _chat_prompt(request.messages, tokenizer, model, preset, room)
         stop += template_stop
     else:
-        prompt = _text_prompt(request, tokenizer, room)
+        prompt, keep = _text_prompt(request, tokenizer, room)
     if not prompt:
         raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
-    reply = min(wanted, context - len(prompt))
+    reply = wanted if request.shift else min(wanted, context - len(prompt))
     return lambda request_id: Generate(
         request_id,
         tuple(prompt),
@@ -51,6 +52,8 @@ def prepare(
         stop=tuple(dict.fromkeys(stop)),
         keep_stop=request.keep_stop,
         ban_eos=request.ban_eos,
+        shift=request.shift,
+        keep=keep,
         sampling=request.sampling,
     )
 
@@ -75,10 +78,11 @@ def _chat_prompt(
     return _within(prompt, (), tokenizer, room), stop
 
 
-def _text_prompt(request: TextRequest, tokenizer: Tokenizer, room: int) -> list[int]:
-    memory = tokenizer.tokenize(request.memory, special=True) if request.memory else ()
-    prompt = tokenizer.tokenize(request.prompt, special=not memory)
-    return _within(prompt, memory, tokenizer, room)
+def _text_prompt(request: TextRequest, tokenizer: Tokenizer, room: int) -> tuple[list[int], int]:
+    """The tokens of memory and prompt, and how many of them must stay: the memory with the beginning of the text."""
+    memory = tokenizer.tokenize(request.memory, special=True)
+    prompt = _within(tokenizer.tokenize(request.prompt, special=False), memory, tokenizer, room)
+    return prompt, min(len(memory), len(prompt))
 
 
 def _within(prompt: ReadOnly[int], memory: ReadOnly[int], tokenizer: Tokenizer, room: int) -> list[int]:

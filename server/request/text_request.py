@@ -12,7 +12,8 @@ from server.prompt.chat import Message
 class TextRequest:
     """A reply that is asked for: either ``messages``, or a ``prompt`` with a ``memory`` in front that is never cut off.
 
-    ``max_tokens`` None means the server's default reply length; ``context`` None means all of the model's context.
+    ``max_tokens`` None means the server's default reply length; ``context`` None means all of the model's context. With
+    ``shift`` a reply may outgrow the context: the oldest text makes room for it, but never the memory.
     """
 
     prompt: str = ""
@@ -20,6 +21,7 @@ class TextRequest:
     messages: tuple[Message, ...] = ()
     max_tokens: int | None = None
     context: int | None = None
+    shift: bool = False
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     ban_eos: bool = False

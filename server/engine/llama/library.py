@@ -1,0 +1,91 @@
+"""The llama.cpp library itself: loaded with the right environment, its back ends registered, its log read.
+
+The modules of this folder are the only ones that import ``llama_cpp``, and they take it from here. Every pointer is
+checked: a call on a NULL model or context is a segmentation fault, not an exception.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections import deque
+from pathlib import Path
+
+from llama_cpp import llama_cpp as llama
+
+from server.errors import ModelLoadError
+
+__all__ = ["NativeLog", "cpu_buffer_type", "llama", "load_backends"]
+
+KEPT_LOG_LINES = 50
+DEBUG, ERROR, CONTINUED = 1, 4, 5  # of llama.cpp's log levels
+CPU_DEVICE = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
+
+
+def _ggml() -> ctypes.CDLL:
+    """The very library file that libllama links. The wheel holds copies of it, and a copy has a registry of its own:
+    back ends loaded there are not seen by llama.cpp, which then crashes."""
+    names = {"win32": "ggml.dll", "darwin": "libggml.0.dylib"}
+    library = ctypes.CDLL(str(Path(llama.__file__).parent / "lib" / names.get(sys.platform, "libggml.so.0")))
+    library.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+    library.ggml_backend_dev_count.restype = ctypes.c_size_t
+    library.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    library.ggml_backend_dev_get.restype = ctypes.c_void_p
+    library.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    library.ggml_backend_dev_description.restype = ctypes.c_char_p
+    library.ggml_backend_dev_by_type.argtypes = [ctypes.c_int]
+    library.ggml_backend_dev_by_type.restype = ctypes.c_void_p
+    library.ggml_backend_dev_buffer_type.argtypes = [ctypes.c_void_p]
+    library.ggml_backend_dev_buffer_type.restype = ctypes.c_void_p
+    return library
+
+
+def load_backends() -> tuple[str, ...]:
+    """Register the CPU variant that suits this machine and every GPU back end that was built; returns the devices."""
+    ggml = _ggml()
+    if ggml.ggml_backend_dev_count() == 0:
+        variants = Path(llama.__file__).parent.parent / "bin"
+        ggml.ggml_backend_load_all_from_path(str(variants).encode())
+    if ggml.ggml_backend_dev_count() == 0:
+        raise ModelLoadError(
+            "llama.cpp found no back end that runs on this machine's processor.",
+            "Run bootstrap.py again; it rebuilds the library.",
+        )
+    devices = (ggml.ggml_backend_dev_get(index) for index in range(ggml.ggml_backend_dev_count()))
+    return tuple(ggml.ggml_backend_dev_description(device).decode() for device in devices)
+
+
+def cpu_buffer_type() -> int:
+    """llama.cpp's handle of ordinary memory, for tensors that shall stay there. The back ends must be registered."""
+    ggml = _ggml()
+    handle: int = ggml.ggml_backend_dev_buffer_type(ggml.ggml_backend_dev_by_type(CPU_DEVICE))
+    return handle
+
+
+class NativeLog:
+    """Passes llama.cpp's log on to standard error and remembers the last lines, and the errors, for sentences."""
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque(maxlen=KEPT_LOG_LINES)
+        self.errors: deque[str] = deque(maxlen=KEPT_LOG_LINES)
+        self._level = 0
+        self._partial = ""
+        self._callback = llama.llama_log_callback(self._write)  # kept alive: llama.cpp holds only a pointer
+        llama.llama_log_set(self._callback, None)
+
+    def cpu_variant(self) -> str:
+        """Which build of the CPU back end was chosen, such as ``zen4``; "" in a native build, which has only one."""
+        chosen = [re.search(r"loaded CPU backend from .*ggml-cpu-(\w+)", line) for line in self.lines]
+        return next((match.group(1) for match in chosen if match), "")
+
+    def _write(self, level: int, text: bytes, _data: object) -> None:
+        self._level = self._level if level == CONTINUED else level
+        if self._level == DEBUG:  # thousands of lines for each model
+            return
+        *whole, self._partial = (self._partial + text.decode("utf-8", "replace")).split("\n")
+        for line in whole:
+            self.lines.append(line)
+            if self._level == ERROR:
+                self.errors.append(line)
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,135 @@
+"""Our options in llama.cpp's terms: what a model is loaded with, and what its context is opened with."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from server.engine.llama.kv_cache import Layout
+from server.engine.llama.library import cpu_buffer_type, llama
+from server.errors import ModelLoadError
+from server.events import LoadModel
+from server.model import gguf
+
+AUTOMATIC_UBATCH = 512  # llama.cpp's default
+FLASH_ATTENTION = {
+    "auto": llama.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+KV_TYPES = {"f16": llama.GGML_TYPE_F16, "q8_0": llama.GGML_TYPE_Q8_0, "q4_0": llama.GGML_TYPE_Q4_0}
+EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"  # llama.cpp's LLM_FFN_EXPS_REGEX
+
+log = logging.getLogger("tavernkeep.engine")
+
+
+@dataclass(frozen=True)
+class ModelParams:
+    """llama.cpp's ``native`` struct, and what it points to: ``kept`` must live until the model is loaded."""
+
+    native: Any
+    kept: tuple[Any, ...]
+
+
+class BufferOverride(ctypes.Structure):
+    """llama.cpp's ``llama_model_tensor_buft_override``, which llama-cpp-python does not have."""
+
+    _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
+
+
+def model_params(spec: LoadModel) -> ModelParams:
+    """What the model is loaded with. The back ends must be registered already.
+
+    Raises :class:`ModelLoadError` for options that do not go together, also those of the context: a load takes long.
+    """
+    if spec.kv_type != "f16" and spec.flash_attention == "off":
+        raise ModelLoadError(
+            f"A KV cache of the type {spec.kv_type} needs flash attention, which is switched off.",
+            "Set flashattention to auto, or quantkv to 0.",
+        )
+    native = llama.llama_model_default_params()
+    native.n_gpu_layers = spec.gpu_layers
+    native.load_mode = _load_mode(spec)
+    if spec.main_gpu >= 0:
+        native.main_gpu = spec.main_gpu
+        if not spec.tensor_split:  # llama.cpp looks at the main GPU only where the model is not split by layers
+            native.split_mode = llama.LLAMA_SPLIT_MODE_NONE
+    split, experts, metadata = _tensor_split(spec), _experts_on_cpu(spec), _metadata(spec)
+    if split:
+        native.tensor_split = split
+    if experts:
+        native.tensor_buft_overrides = ctypes.addressof(experts)
+    if metadata:
+        native.kv_overrides = metadata
+    return ModelParams(native, (split, experts, metadata))
+
+
+def context_params(spec: LoadModel, layout: Layout, draft_room: int) -> Any:
+    """What the context is opened with."""
+    if spec.ubatch and layout.guarded:
+        log.info("This model's sliding window needs every batch in one piece; ubatchsize is not used.")
+    params = llama.llama_context_default_params()
+    params.n_ctx = spec.context
+    params.n_batch = spec.batch + layout.sequences + draft_room
+    # A guarded cache counts on one micro-batch per batch (see KVCache).
+    params.n_ubatch = params.n_batch if layout.guarded else spec.ubatch or min(spec.batch, AUTOMATIC_UBATCH)
+    params.n_seq_max = layout.native_sequences
+    params.n_outputs_max = max(layout.sequences + draft_room, layout.native_sequences)  # llama.cpp asserts it
+    params.n_threads = spec.threads
+    params.n_threads_batch = spec.batch_threads or spec.threads
+    params.flash_attn_type = FLASH_ATTENTION[spec.flash_attention]
+    params.type_k = params.type_v = KV_TYPES[spec.kv_type]
+    params.offload_kqv = spec.kv_on_gpu
+    params.swa_full = not spec.sliding_window
+    params.kv_unified = True
+    params.rope_freq_scale = spec.rope_scale
+    params.rope_freq_base = spec.rope_base
+    return params
+
+
+def warn_beyond_training(spec: LoadModel, trained: int) -> None:
+    """Say that the context is longer than what the model has learned, unless its RoPE is set for that."""
+    if spec.context > trained and not spec.rope_scale:
+        log.warning(
+            "The context of %d tokens is longer than the %d this model was trained for; replies may make no sense"
+            " beyond those. Choose a smaller context size, or set ropeconfig.",
+            spec.context,
+            trained,
+        )
+
+
+def _load_mode(spec: LoadModel) -> int:
+    if spec.mlock:
+        return int(llama.LLAMA_LOAD_MODE_MMAP_MLOCK if spec.mmap else llama.LLAMA_LOAD_MODE_MLOCK)
+    return int(llama.LLAMA_LOAD_MODE_AUTO if spec.mmap else llama.LLAMA_LOAD_MODE_NONE)
+
+
+def _tensor_split(spec: LoadModel) -> Any:
+    """llama.cpp reads as many shares as there can be devices."""
+    return (ctypes.c_float * llama.LLAMA_MAX_DEVICES)(*spec.tensor_split) if spec.tensor_split else None
+
+
+def _experts_on_cpu(spec: LoadModel) -> Any:
+    """The overrides of llama.cpp's ``--n-cpu-moe``, or of its ``--cpu-moe`` for all layers; the last one is empty."""
+    if not spec.moe_on_cpu:
+        return None
+    all_layers = spec.moe_on_cpu >= gguf.inspect(spec.path).layers
+    patterns = [EXPERTS] if all_layers else [rf"blk\.{layer}{EXPERTS}" for layer in range(spec.moe_on_cpu)]
+    overrides = (BufferOverride * (len(patterns) + 1))()
+    for override, pattern in zip(overrides, patterns, strict=False):
+        override.pattern = pattern.encode()
+        override.buffer_type = cpu_buffer_type()
+    return overrides
+
+
+def _metadata(spec: LoadModel) -> Any:
+    """The model's trained context in place of what its file says; the last entry is empty."""
+    if not spec.native_context:
+        return None
+    overrides: Any = (llama.llama_model_kv_override * 2)()
+    overrides[0].tag = llama.LLAMA_KV_OVERRIDE_TYPE_INT
+    overrides[0].key = f"{gguf.inspect(spec.path).architecture}.context_length".encode()
+    overrides[0].value.val_i64 = spec.native_context
+    return overrides

@@ -1,0 +1,81 @@
+"""Text and tokens: the loaded model's vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence as ReadOnly
+from functools import cached_property
+from typing import Any
+
+from server.engine.llama.library import llama
+from server.errors import TavernkeepError
+
+SPARE_TOKENS = 128  # as llama.cpp allows between a model and its draft model
+
+
+class Vocabulary:
+    """Reads only what never changes, so every method may be called from any thread."""
+
+    def __init__(self, model: Any) -> None:
+        self.pointer = llama.llama_model_get_vocab(model)
+        self.size: int = llama.llama_vocab_n_tokens(self.pointer)
+        self._pieces: dict[int, bytes] = {}
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of ``text``; tags such as ``<|im_end|>`` become their special token.
+
+        ``special`` adds the beginning-of-text token where the model wants one.
+        """
+        data = text.encode("utf-8", "surrogatepass")
+        room = len(data) + 8
+        tokens = (llama.llama_token * room)()
+        count = llama.llama_tokenize(self.pointer, data, len(data), tokens, room, special, True)
+        if count < 0:
+            raise TavernkeepError(f"The text of {len(data)} bytes cannot be tokenized.")
+        return list(tokens[:count])
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token adds to a reply; special tokens add none."""
+        if token not in self._pieces:
+            self._pieces[token] = self._read_piece(token, special=False)
+        return self._pieces[token]
+
+    def is_end(self, token: int) -> bool:
+        """Whether the model ends its reply with this token."""
+        return bool(llama.llama_vocab_is_eog(self.pointer, token))
+
+    def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]:
+        """Those stop texts that are one special token, such as ``<|im_end|>``: their text never appears in a reply."""
+        candidates = (self.tokenize(text, special=False) for text in stop if text)
+        return frozenset(
+            tokens[0]
+            for tokens in candidates
+            if len(tokens) == 1 and llama.llama_vocab_is_control(self.pointer, tokens[0])
+        )
+
+    def matches(self, other: Vocabulary) -> bool:
+        """Whether both write the same tokens; one may have some more at the end, which families differ in."""
+        size = min(self.size, other.size)
+        return abs(self.size - other.size) <= SPARE_TOKENS and all(
+            llama.llama_vocab_get_text(self.pointer, token) == llama.llama_vocab_get_text(other.pointer, token)
+            for token in range(size)
+        )
+
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Every token that ends a reply."""
+        return tuple(token for token in range(self.size) if self.is_end(token))
+
+    def text_of(self, token: int) -> str:
+        """How a token is written, special ones too; "" for a token that does not exist."""
+        return self._read_piece(token, special=True).decode("utf-8", "replace")
+
+    def _read_piece(self, token: int, *, special: bool) -> bytes:
+        if not 0 <= token < self.size:
+            return b""
+        buffer = ctypes.create_string_buffer(64)
+        size = llama.llama_token_to_piece(self.pointer, token, buffer, len(buffer), 0, special)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = llama.llama_token_to_piece(self.pointer, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:size]

@@ -1,0 +1,177 @@
+"""How the engine process behaves beside programs that want the same cores, a game above all.
+
+The launcher sets :func:`waiting_environment`; the engine process asks the :class:`ThreadGovernor` before each step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as ReadOnly
+
+import psutil
+
+BRIEFLY = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+NOT_AT_ALL = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+NICE = 10
+
+LOOK_SECONDS, MEMORY_SECONDS = 0.25, 1.0
+FIRST_PATIENCE, LONGEST_PATIENCE = 2.0, 32.0
+
+BLOCK_STEPS, BLOCK_SECONDS = 3, 0.1
+ROUNDS = 3
+CLEAR = 1.5
+WORTH_IT = 1.1
+
+log = logging.getLogger("tavernkeep.engine")
+
+
+def waiting_environment(game_mode: bool) -> dict[str, str]:
+    """What to add to the engine process's environment, so that threads that wait for each other do not spin for long.
+
+    Read by libgomp (GOMP_SPINCOUNT), libomp (KMP_BLOCKTIME, in ms) and Microsoft's vcomp (OMP_WAIT_POLICY, which knows
+    nothing between spinning and sleeping). In game mode they sleep at once: slower alone, and kinder to the game. What
+    the user has set counts.
+    """
+    if "OMP_WAIT_POLICY" in os.environ:
+        return {}
+    wanted = NOT_AT_ALL if game_mode else BRIEFLY
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def lower_priority() -> None:
+    """Let other programs go first. On Linux it counts for the calling thread and those it starts from then on."""
+    below_normal = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE)  # exists on Windows only
+    try:
+        psutil.Process().nice(below_normal)
+    except (psutil.Error, OSError) as error:
+        log.warning("The engine keeps its normal priority: %s", error)
+
+
+class CoreMeter:
+    """How many cores others take, system-wide: what is neither idle nor used by this process."""
+
+    def __init__(self) -> None:
+        self.cores = psutil.cpu_count() or 1
+        self._before = self._read()
+
+    def __call__(self) -> float:
+        """Cores taken since the last call, on average."""
+        before, self._before = self._before, self._read()
+        elapsed, idle, own = (new - old for new, old in zip(self._before, before, strict=True))
+        return max(self.cores - (idle + own) / elapsed, 0.0) if elapsed > 0 else 0.0
+
+    def _read(self) -> tuple[float, float, float]:
+        times = psutil.cpu_times()
+        return time.monotonic(), times.idle + getattr(times, "iowait", 0.0), time.process_time()
+
+
+class ThreadGovernor:
+    """How many threads the next step of generation uses: ``threads``, between 1 and ``most``.
+
+    A step ends with its slowest thread, and a thread that shares its core with a game is several times slower. So as
+    many threads as there are free cores are faster than more, except where the others are of lower priority, or are
+    counted on cores that are not ours (containers). Hence two rules:
+
+    1. Four times a second ``taken`` says how many of the ``cores`` others take. While ``most`` are free, that is the
+       answer, without any trial: a quiet machine never runs with fewer.
+    2. When they become scarce, a trial times a few steps each with ``most`` threads and with as many as are free.
+       The fewest threads that are not clearly slower stay. The trial comes again, ever more rarely, while the cores
+       stay scarce.
+
+    ``taken`` returns the cores taken since it was last called. Times are in seconds.
+    """
+
+    def __init__(self, most: int, cores: int, taken: Callable[[], float]) -> None:
+        self._most = most
+        self._cores = cores
+        self._taken = taken
+        self._looks: deque[tuple[float, float]] = deque()
+        self._next_look = 0.0
+        self._settled = most
+        self._tried = most
+        self._next_trial = 0.0
+        self._patience = FIRST_PATIENCE
+        self._trial: _Trial | None = None
+
+    @property
+    def threads(self) -> int:
+        return self._trial.threads if self._trial else self._settled
+
+    def after_step(self, now: float, seconds: float, tokens: int, *, generation_only: bool) -> None:
+        """Learn from a step that ended at ``now`` and decoded a batch of ``tokens`` with ``threads``."""
+        if self._trial and generation_only:
+            self._trial.record(seconds, tokens)
+            if self._trial.winner:
+                self._settle(now, self._trial.winner)
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        taken = self._taken()
+        # Who shares cores with our threads gets the same share of them as each thread, and wants more.
+        share = min((self._cores - taken) / self._settled, 1.0)
+        self._looks.append((now, taken / share if share > 0 else self._cores))
+        # The busiest moment of the last second, so that a game's pauses do not count as its end.
+        while self._looks[0][0] < now - MEMORY_SECONDS:
+            self._looks.popleft()
+        wanted = max(demand for _, demand in self._looks)
+        free = min(max(round(self._cores - wanted), 1), self._most)
+        if free == self._most:
+            self._settled = self._tried = self._most
+            self._trial = None
+            self._patience = FIRST_PATIENCE
+        elif not self._trial and (free < self._tried or now >= self._next_trial):
+            self._tried = free
+            self._trial = _Trial(sorted({free, self._settled, self._most}))
+
+    def _settle(self, now: float, threads: int) -> None:
+        self._patience = FIRST_PATIENCE if threads != self._settled else min(2 * self._patience, LONGEST_PATIENCE)
+        self._settled, self._trial = threads, None
+        self._next_trial = now + self._patience
+        self._looks.clear()
+
+
+class _Trial:
+    """Times blocks of a few steps with each count of threads in turn, until one of ``counts`` (ascending) has won.
+
+    Only steps of the same batch size are compared.
+    """
+
+    def __init__(self, counts: ReadOnly[int]) -> None:
+        self._counts = counts
+        self._blocks = 0
+        self._block: list[float] = []
+        self._steps: dict[tuple[int, int], list[float]] = {}
+        self.winner = 0
+
+    @property
+    def threads(self) -> int:
+        return self._counts[self._blocks % len(self._counts)]
+
+    def record(self, seconds: float, tokens: int) -> None:
+        """Count a step with ``threads``; names the ``winner`` when it is certain enough."""
+        self._steps.setdefault((self.threads, tokens), []).append(seconds)
+        self._block.append(seconds)
+        if len(self._block) < BLOCK_STEPS and sum(self._block) < BLOCK_SECONDS:
+            return
+        self._blocks += 1
+        self._block.clear()
+        rounds, rest = divmod(self._blocks, len(self._counts))
+        if rest == 0:
+            self._judge(last=rounds == ROUNDS)
+
+    def _judge(self, *, last: bool) -> None:
+        sizes = set.intersection(*({size for count, size in self._steps if count == each} for each in self._counts))
+        costs = {count: sum(self._mean(count, size) for size in sizes) for count in self._counts}
+        fastest, second = sorted(costs.values())[:2]
+        if last or second > CLEAR * fastest:
+            self.winner = next(count for count in self._counts if costs[count] <= WORTH_IT * fastest)
+
+    def _mean(self, count: int, size: int) -> float:
+        steps = self._steps[count, size]
+        return sum(steps) / len(steps)
