@@ -39,7 +39,8 @@ class Cells:
         taken = self._free[-count:]
         assert len(taken) == count, "no free cells: make room first"
         del self._free[-count:]
-        self._holders[taken] += 1
+        for cell in taken:  # mostly one, for which an array operation takes long
+            self._holders[cell] = 1
         self._held[slot] += taken
 
     def copy(self, source: int, target: int, length: int) -> None:

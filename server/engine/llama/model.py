@@ -49,12 +49,8 @@ class LlamaModel:
         self.context = self.kv.cells
         self.batch: int = min(spec.batch, self.context)
         self.samplers = Samplers(self._context, self.vocabulary, self.context)
-        self._slot_of = np.zeros(self.batch + self.sequences + self.draft_room, np.int32)
-        self._slot_pointers = (ctypes.POINTER(ctypes.c_int32) * len(self._slot_of))()
-        self._one_slot_each = np.ones(len(self._slot_of), np.int32)
-        for index in range(len(self._slot_of)):
-            address = self._slot_of.ctypes.data + index * self._slot_of.itemsize
-            self._slot_pointers[index] = ctypes.cast(address, ctypes.POINTER(ctypes.c_int32))
+        self._batch: Batch | None = None
+        self._native: Any = None
         self.threads = self._most_threads = spec.threads
         self._batch_threads = spec.batch_threads or spec.threads
         self._warm_up()
@@ -67,7 +63,6 @@ class LlamaModel:
 
         Returns False when :meth:`interrupt` ended it: a part of the batch may then be in the KV cache.
         """
-        self._slot_of[: batch.size] = batch.slots[: batch.size]
         reading = batch.size > self.sequences + self.draft_room and self.threads == self._most_threads
         # llama.cpp takes the second number for every batch of more than one token, also when replies share a step.
         llama.llama_set_n_threads(self._context, self.threads, self._batch_threads if reading else self.threads)
@@ -91,14 +86,23 @@ class LlamaModel:
         llama.llama_set_abort_callback(self._context, strlen, ctypes.cast(self._stop_flag, ctypes.c_void_p))
 
     def _native_batch(self, batch: Batch) -> Any:
-        native: Any = llama.llama_batch()
-        native.n_tokens = batch.size
-        native.token = batch.tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        native.pos = batch.positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        native.n_seq_id = self._one_slot_each.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        native.seq_id = self._slot_pointers
-        native.logits = batch.wants_logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
-        return native
+        """llama.cpp's view of a batch's arrays; they never move, so it is made once for each :class:`Batch`."""
+        if batch is not self._batch:
+            pointers = ctypes.POINTER(ctypes.c_int32)
+            slots = batch.slots.ctypes.data
+            self._one_slot_each = np.ones(batch.capacity, np.int32)
+            self._slot_pointers = (pointers * batch.capacity)(
+                *(ctypes.cast(slots + index * batch.slots.itemsize, pointers) for index in range(batch.capacity))
+            )
+            self._native = llama.llama_batch()
+            self._native.token = batch.tokens.ctypes.data_as(pointers)
+            self._native.pos = batch.positions.ctypes.data_as(pointers)
+            self._native.n_seq_id = self._one_slot_each.ctypes.data_as(pointers)
+            self._native.seq_id = self._slot_pointers
+            self._native.logits = batch.wants_logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+            self._batch = batch
+        self._native.n_tokens = batch.size
+        return self._native
 
     def _load(self, spec: LoadModel, on_progress: Callable[[float], None]) -> Any:
         def report(fraction: float, _data: object) -> bool:
