@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 import os
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.errors import SettingsError
-from server.events import EngineState, ModelFile, ModelInfo, Snapshot
-from server.settings import Settings, from_mapping, is_loopback
+from server.events import EngineState, EngineStats, ModelFile, ModelInfo, Snapshot
+from server.settings import Settings, from_mapping, is_loopback, rule_of
 
 AUTO_LAYERS: Final = -1
 CONTEXT_STOPS: Final = tuple(
@@ -61,6 +62,7 @@ class Form:
     host: str = ""
     port: str = ""
     password: str = ""
+    gamemode: bool = False
 
 
 FIELD_NAMES: Final = {"contextsize": "Context size", "host": "Address", "port": "Port"}
@@ -76,6 +78,7 @@ def form_of(settings: Settings, starter_model: str) -> Form:
         host=settings.host,
         port=str(settings.port),
         password=settings.password,
+        gamemode=settings.gamemode,
     )
 
 
@@ -88,8 +91,15 @@ def settings_of(form: Form, base: Settings) -> Settings:
     _check_field("host", host)
     if not is_loopback(host) and not form.password and not base.allowclients:
         raise SettingsError(f"Address: {host} opens the server to your network.", "Choose a password for it.")
-    others = {"model": model_path(form.model), "gpulayers": form.gpulayers, "host": host}
-    return from_mapping({**typed, **others, "chatcompletionsadapter": form.template, "password": form.password}, base)
+    others = {
+        "model": model_path(form.model),
+        "gpulayers": form.gpulayers,
+        "host": host,
+        "chatcompletionsadapter": form.template,
+        "password": form.password,
+        "gamemode": form.gamemode,
+    }
+    return from_mapping({**typed, **others}, base)
 
 
 def _check_field(name: str, value: str) -> None:
@@ -268,6 +278,11 @@ def _tokens(typed: str) -> int | None:
         return None
 
 
+def help_of(setting: str) -> str:
+    """A setting's own sentence, for a tooltip."""
+    return next(rule_of(field).help for field in dataclasses.fields(Settings) if field.name == setting)
+
+
 def template_label(name: str) -> str:
     """How the template menu shows a name."""
     return "From the model file (AutoGuess)" if name.lower() == "autoguess" else name
@@ -280,7 +295,8 @@ def template_label(name: str) -> str:
 class LiveView:
     """What is happening, in words. ``progress`` is None unless a model loads.
 
-    ``numbers`` says whether there is room for them beside the problem, ``busy`` whether tokens flow.
+    ``numbers`` says whether there is room for them beside the problem, ``busy`` whether tokens flow. ``drafts`` is ""
+    unless tokens are guessed ahead.
     """
 
     headline: str
@@ -290,11 +306,15 @@ class LiveView:
     numbers: bool
     busy: bool
     speed: str
+    speed_unit: str
     requests: str
     replies: str
     prompt_speed: str
+    cached: str
     context: str
     context_fill: float
+    kept: str
+    drafts: str
     model: str
     model_detail: str
     kobold_address: str
@@ -315,12 +335,16 @@ def live_view(snapshot: Snapshot, pending: Pending, notice: str) -> LiveView:
         problem=problem,
         numbers=not problem or ready,
         busy=ready and stats.decode_speed > 0,
-        speed=f"{stats.decode_speed:.1f}" if ready else "0.0",
+        speed=_speed(stats.decode_speed) if ready else "0.0",
+        speed_unit=_speed_unit(stats.threads, snapshot.threads) if ready else "tokens/s",
         requests=f"{stats.running} running · {stats.waiting} waiting" if ready else NOTHING,
         replies=f"{snapshot.replies:,}",
         prompt_speed=f"{stats.prompt_speed:,.0f} tokens/s" if ready else NOTHING,
+        cached=_share(stats.cached_tokens, stats.prompt_tokens) if ready else NOTHING,
         context=f"{stats.cells_used:,} of {stats.cells_total:,}" if ready and stats.cells_total else NOTHING,
         context_fill=min(1.0, stats.cells_used / stats.cells_total) if ready and stats.cells_total else 0.0,
+        kept=_kept(stats) if ready else NOTHING,
+        drafts=_share(stats.accepted, stats.drafted) if ready and stats.drafted else "",
         model=snapshot.model.name if snapshot.model else "none loaded",
         model_detail=_model_detail(snapshot.model) if snapshot.model else "",
         kobold_address=address,
@@ -351,6 +375,23 @@ def _problem(snapshot: Snapshot, notice: str) -> str:
     if len(sentence) > LONGEST_PROBLEM:
         return f"{sentence[:LONGEST_PROBLEM].rstrip()}… (the rest is in the log)"
     return sentence
+
+
+def _speed(speed: float) -> str:
+    return f"{speed:.1f}" if speed < 1000 else f"{speed:,.0f}"
+
+
+def _speed_unit(threads: int, most: int) -> str:
+    return f"tokens/s · {threads} of {most} threads" if 0 < threads < most else "tokens/s"
+
+
+def _share(part: int, tokens: int) -> str:
+    return f"{math.floor(100 * part / tokens)} % of {tokens:,} tokens" if tokens else NOTHING
+
+
+def _kept(stats: EngineStats) -> str:
+    tokens = f"{stats.cells_cached:,} tokens"
+    return f"{tokens} · {size_words(stats.ram_used)} in RAM" if stats.ram_used else tokens
 
 
 def _model_detail(model: ModelInfo) -> str:

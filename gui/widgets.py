@@ -12,9 +12,12 @@ from typing import Any, Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.theme import GAP
 from gui.view_state import ButtonRole, ButtonView
 
 _WHEEL: Final = ("<Button-4>", "<Button-5>", "<MouseWheel>")
+_TIP_MS: Final = 500
+_TIP_WIDTH: Final = 280
 
 
 class Card(ctk.CTkFrame):
@@ -331,6 +334,97 @@ class Menu(ctk.CTkOptionMenu):
         if self.cget("state") == "normal":
             self._open_dropdown_menu()
         return "break"
+
+
+class Tick(ctk.CTkCheckBox):
+    """A box to tick that the keyboard can reach, with a colour that shows where it is."""
+
+    def __init__(self, parent: tkinter.Misc, text: str, on_change: Callable[[], None]) -> None:
+        super().__init__(
+            parent,
+            text=text,
+            command=on_change,
+            width=0,
+            height=theme.FIELD_HEIGHT,
+            checkbox_width=20,
+            checkbox_height=20,
+            font=theme.BODY,
+            corner_radius=4,
+            border_width=1,
+            fg_color=theme.ACCENT,
+            hover=False,
+            border_color=theme.LOCKED,
+            checkmark_color=theme.CARD,
+            text_color=theme.TEXT,
+            text_color_disabled=theme.LOCKED,
+        )
+        self._canvas.configure(takefocus=1)
+        self._canvas.bind("<space>", self.toggle)
+        self._canvas.bind("<FocusIn>", lambda _: self.configure(fg_color=theme.FOCUS, border_color=theme.FOCUS))
+        self._canvas.bind("<FocusOut>", lambda _: self._colour())
+
+    @property
+    def ticked(self) -> bool:
+        """Whether the box is ticked."""
+        return bool(self.get())
+
+    def show(self, ticked: bool) -> None:
+        """Set or clear the tick."""
+        if ticked != self.ticked:
+            self.set(ticked)
+
+    def lock(self, locked: bool) -> None:
+        """Show the tick but refuse changes."""
+        if locked == (self.cget("state") == "normal"):
+            self.configure(state="disabled" if locked else "normal")
+            self._canvas.configure(takefocus=int(not locked))
+            self._colour()
+
+    def _colour(self) -> None:
+        fill = theme.ACCENT if self.cget("state") == "normal" else theme.LOCKED
+        self.configure(fg_color=fill, border_color=theme.LOCKED)
+
+
+class Tip:
+    """A sentence that appears beneath a widget while the mouse rests on it or the keyboard reaches it.
+
+    It lies on the page, not in a window of its own, which the toolkit could not move to another display.
+    """
+
+    def __init__(self, widget: ctk.CTkBaseClass, text: str) -> None:
+        self._widget = widget
+        self._page = widget.winfo_toplevel()
+        self._timer = ""
+        self.card = Card(self._page)
+        self.card.configure(corner_radius=0, fg_color=theme.FIELD)
+        self.label = Label(self.card, text, font=theme.SMALL)
+        self.label.configure(wraplength=_TIP_WIDTH)
+        self.label.grid(padx=GAP, pady=4)
+        for sequence in ("<Enter>", "<FocusIn>"):
+            widget.bind(sequence, self._wait)
+        for sequence in ("<Leave>", "<FocusOut>", "<ButtonPress>"):
+            widget.bind(sequence, self._hide)
+
+    def _wait(self, _: tkinter.Event[tkinter.Misc]) -> None:
+        self._cancel()
+        self._timer = self._widget.after(_TIP_MS, self._show)
+
+    def _show(self) -> None:
+        self._timer = ""
+        x = self._widget.winfo_rootx() - self._page.winfo_rootx()
+        y = self._widget.winfo_rooty() - self._page.winfo_rooty() + self._widget.winfo_height()
+        x = min(x, self._page.winfo_width() - self.card.winfo_reqwidth())
+        self.card.place(x=self.card._reverse_widget_scaling(x), y=self.card._reverse_widget_scaling(y))
+        self.card.lift()
+
+    def _hide(self, _: tkinter.Event[tkinter.Misc]) -> None:
+        self._cancel()
+        self.card.place_forget()
+
+    def _cancel(self) -> None:
+        if self._timer:
+            self._widget.after_cancel(self._timer)
+            self._timer = ""
 
 
 class Bar(ctk.CTkProgressBar):

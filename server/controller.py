@@ -208,9 +208,10 @@ class Controller:
         with self._lock:
             self._engine = engine
         log.info("Loading %s.", Path(settings.model).name)
-        self._change(state=EngineState.LOADING, progress=0.0)
+        command = load_command(settings)
+        self._change(state=EngineState.LOADING, progress=0.0, threads=command.threads)
         try:
-            engine.start(load_command(settings))
+            engine.start(command)
         except OSError as error:
             self._fail(engine, f"The engine process could not be started: {error.strerror}.")
 

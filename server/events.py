@@ -299,13 +299,17 @@ class RequestRow:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED."""
+    """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED.
+
+    ``threads`` is how many may generate; ``stats`` says how many do.
+    """
 
     state: EngineState = EngineState.IDLE
     progress: float = 0.0
     sentence: str = ""
     address: str = ""
     model: ModelInfo | None = None
+    threads: int = 0
     stats: EngineStats = field(default_factory=EngineStats)
     requests: tuple[RequestRow, ...] = ()
     replies: int = 0

@@ -12,105 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from gui.view_state import help_of
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse
-from server.events import EngineState, EngineStats, LogLine, ModelFile, ModelInfo, Snapshot
+from server.events import EngineState, EngineStats, LogLine, Snapshot
 from server.settings import Settings
+from tests.fake_controller import ADDRESS, BUSY, IDLE, LOADING, READY, STARTER, FakeController, model_file
 
 tkinter = pytest.importorskip("tkinter", reason="this Python was built without tkinter")
 
-STARTER = "/models/starter.gguf"
-ADDRESS = "http://127.0.0.1:5001"
 DEADLINE_SECONDS = 20
-IDLE = Snapshot()
-LOADING = Snapshot(EngineState.LOADING, progress=0.42, address=ADDRESS)
-LOADED = ModelInfo(
-    name="Mistral-Nemo-Instruct-2407-Q4_K_M",
-    path="/models/nemo.gguf",
-    architecture="llama",
-    parameters=12_200_000_000,
-    size=7_480_000_000,
-    quantisation="Q4_K - Medium",
-    layers=40,
-    trained_context=131072,
-    context=8192,
-    chat_template="",
-    bos_text="",
-    eos_text="",
-    devices=("NVIDIA GeForce RTX 4070 Laptop GPU", "13th Gen Intel(R) Core(TM) i7-13700HX"),
-    cpu_variant="alderlake",
-)
-READY = Snapshot(EngineState.READY, progress=1.0, address=ADDRESS, stats=EngineStats(cells_total=8192))
-
-
-def model_file(path: str, **facts) -> ModelFile:
-    known = {
-        "size": 98_000_000,
-        "architecture": "llama",
-        "name": "A model",
-        "quantisation": "Q4_1",
-        "layers": 30,
-        "trained_context": 8192,
-        "chat_template": "{{ messages }}",
-    }
-    return ModelFile(path=path, **{**known, **facts})
-
-
-class FakeController:
-    """A controller whose every answer is set by the test. ``gate`` holds a start until the test opens it."""
-
-    def __init__(self) -> None:
-        self.state = IDLE
-        self.after_start = READY
-        self.start_error: Exception | None = None
-        self.gate = threading.Event()
-        self.gate.set()
-        self.lines: list[LogLine] = []
-        self.files: dict[str, ModelFile | Exception] = {}
-        self.calls: list[str] = []
-        self.started: list[Settings] = []
-        self.threads: set[str] = set()
-        self.polls = 0
-
-    def start(self, settings: Settings) -> None:
-        self._note("start")
-        self.started.append(settings)
-        assert self.gate.wait(DEADLINE_SECONDS)
-        if self.start_error is not None:
-            raise self.start_error
-        self.state = self.after_start
-
-    def stop(self) -> None:
-        self._note("stop")
-        self.state = IDLE
-
-    def cancel(self, request_id: int) -> None:
-        self._note("cancel")
-
-    def snapshot(self) -> Snapshot:
-        self.polls += 1
-        return self.state
-
-    def poll_log(self, limit: int = 100) -> list[LogLine]:
-        lines, self.lines = self.lines[:limit], self.lines[limit:]
-        return lines
-
-    def inspect_model(self, path: str) -> ModelFile:
-        self.threads.add(threading.current_thread().name)
-        found = self.files.get(path, model_file(path))
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def templates(self) -> tuple[str, ...]:
-        return ("AutoGuess", "Alpaca", "ChatML")
-
-    def starter_model(self) -> str:
-        return STARTER
-
-    def _note(self, call: str) -> None:
-        self.calls.append(call)
-        self.threads.add(threading.current_thread().name)
 
 
 @pytest.fixture
@@ -261,6 +172,59 @@ def test_arrow_keys_move_a_slider(app):
     wait_until(app, lambda: shown(app.launch.layers_value) == "CPU only")
 
 
+# --- game mode
+
+
+def test_game_mode_is_ticked_next_to_start(app, controller):
+    app.launch.gamemode_tick.toggle()
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: [settings.gamemode for settings in controller.started] == [True])
+
+
+def test_game_mode_from_the_command_line_is_ticked_and_can_be_cleared(open_window, controller):
+    app = open_window(Settings(gamemode=True))
+    assert app.launch.gamemode_tick.ticked
+    app.launch.gamemode_tick.toggle()
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: [settings.gamemode for settings in controller.started] == [False])
+
+
+def test_game_mode_is_ticked_with_the_keyboard(app):
+    app.root.update()
+    canvas = app.launch.gamemode_tick._canvas
+    canvas.focus_force()
+    canvas.event_generate("<space>")
+    assert app.launch.form.gamemode
+
+
+def test_game_mode_cannot_be_changed_while_the_server_runs(app, controller):
+    controller.state = READY
+    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+    app.launch.gamemode_tick.toggle()
+    assert not app.launch.form.gamemode
+
+
+@pytest.mark.parametrize(("arrives", "leaves"), [("<Enter>", "<Leave>"), ("<FocusIn>", "<FocusOut>")])
+def test_a_tip_explains_game_mode_to_mouse_and_keyboard(app, arrives, leaves):
+    tip, box = app.launch.gamemode_tip, app.launch.gamemode_tick._canvas
+    app.root.update()
+    box.event_generate(arrives)
+    assert not tip.card.winfo_ismapped()
+    wait_until(app, tip.card.winfo_ismapped)
+    assert shown(tip.label) == help_of("gamemode")
+    assert tip.card.winfo_rootx() + tip.card.winfo_width() <= app.root.winfo_rootx() + app.root.winfo_width()
+    box.event_generate(leaves)
+    wait_until(app, lambda: not tip.card.winfo_ismapped())
+
+
+def test_a_mouse_that_passes_by_calls_no_tip(app, controller):
+    box = app.launch.gamemode_tick._canvas
+    box.event_generate("<Enter>")
+    box.event_generate("<Leave>")
+    wait_for_ticks(app, controller, 7)
+    assert not app.launch.gamemode_tip.card.winfo_ismapped()
+
+
 # --- start and stop
 
 
@@ -395,12 +359,26 @@ def test_stop_brings_start_back(app, controller):
 
 def test_speeds_follow_eight_streams(app, controller):
     for running in range(1, 9):
-        stats = EngineStats(running, 8 - running, 20.5 * running, 300.0, 100 * running, 8192)
+        stats = EngineStats(
+            running=running, decode_speed=20.5 * running, prompt_speed=300.0, cells_used=100 * running, cells_total=8192
+        )
         controller.state = dataclasses.replace(READY, stats=stats, replies=running)
         wait_until(app, lambda running=running: shown(app.live.requests).startswith(f"{running} running"))
         assert shown(app.live.speed) == f"{20.5 * running:.1f}"
         assert shown(app.live.context) == f"{100 * running} of 8,192"
     assert shown(app.live.prompt_speed) == "300 tokens/s"
+
+
+def test_the_cache_the_guesses_and_the_threads_are_shown(app, controller):
+    stats = EngineStats(threads=2, prompt_tokens=1000, cached_tokens=870, cells_cached=512, ram_used=120_000_000)
+    controller.state = dataclasses.replace(READY, stats=stats, threads=6)
+    wait_until(app, lambda: shown(app.live.cached) == "87 % of 1,000 tokens")
+    assert shown(app.live.kept) == "512 tokens · 120 MB in RAM"
+    assert shown(app.live.speed_unit) == "tokens/s · 2 of 6 threads"
+    assert not app.live.drafts.winfo_manager()
+    controller.state = dataclasses.replace(READY, stats=dataclasses.replace(stats, drafted=80, accepted=60))
+    wait_until(app, lambda: shown(app.live.drafts) == "75 % of 80 tokens")
+    assert app.live.drafts.winfo_manager()
 
 
 def test_a_tick_without_news_touches_no_widget(app, controller, monkeypatch):
@@ -443,7 +421,7 @@ def test_the_colours_can_be_switched(app):
 @pytest.mark.parametrize("scale", [1.0, 1.5])
 @pytest.mark.parametrize(
     "state",
-    [IDLE, LOADING, dataclasses.replace(READY, model=LOADED), Snapshot(EngineState.FAILED, sentence="word " * 60)],
+    [IDLE, LOADING, BUSY, Snapshot(EngineState.FAILED, sentence="word " * 60, address=ADDRESS)],
     ids=lambda state: state.state.value,
 )
 def test_everything_fits_into_the_smallest_window(open_window, controller, state, scale):
@@ -455,6 +433,7 @@ def test_everything_fits_into_the_smallest_window(open_window, controller, state
     wait_for_ticks(app, controller)
     for card in (app.launch.frame, app.live.frame):
         assert card.winfo_reqheight() <= card.winfo_height()
+        assert card.winfo_reqwidth() <= card.winfo_width()
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 from typing import Any
 
 import pytest
 
-from tests.conftest import Server, read_to_end, wait_until
+from server.events import EngineState
+from tests.conftest import Server, read_to_end, settings_for_tests, wait_until
 
 STREAM = "/api/extra/generate/stream"
 ENDLESS: Any = {"prompt": "Once upon a time", "max_length": 3000, "ban_eos_token": True, "temperature": 1.0}
@@ -79,9 +81,12 @@ def test_a_client_that_leaves_before_the_first_byte_stops_its_generation(server:
 
 
 @pytest.mark.parametrize("mirostat", [1, 2])
-def test_mirostat_samples_with_the_seed_that_was_asked_for(server: Server, mirostat: int) -> None:
+def test_mirostat_samples_with_the_seed_that_was_asked_for(own_server: Server, mirostat: int) -> None:
+    """Without the cache: what is read in another batch, or lies elsewhere in the cache, is rounded differently."""
+    own_server.controller.start(settings_for_tests(nofastforward=True))
+    own_server.wait_for(EngineState.READY)
     body = {"prompt": "The tavern", "max_length": 12, "mirostat": mirostat, "sampler_seed": 3, "ban_eos_token": True}
-    texts = {server.post("/api/v1/generate", body).json["results"][0]["text"] for _ in range(2)}
+    texts = {own_server.post("/api/v1/generate", body).json["results"][0]["text"] for _ in range(2)}
     assert len(texts) == 1
 
 
@@ -143,16 +148,61 @@ def test_json_is_laid_out_as_koboldcpp_does(server: Server) -> None:
 
 
 def test_perf_tells_of_the_last_reply(server: Server) -> None:
-    before = server.get("/api/extra/perf").json["total_gens"]
-    server.post(
-        "/api/v1/generate", {"prompt": "one two three", "max_length": 6, "ban_eos_token": True, "sampler_seed": 42}
+    perf = perf_after(
+        server, "/api/v1/generate", prompt="one two three", max_length=6, ban_eos_token=True, sampler_seed=42
     )
-    perf = server.get("/api/extra/perf").json
-    assert perf["total_gens"] == before + 1
     assert perf["last_token_count"] == 6
     assert perf["last_seed"] == 42
     assert perf["last_eval_speed"] > 0
     assert perf["stop_reason"] == 0
+
+
+@pytest.mark.parametrize("route", ["/api/v1/generate", STREAM])
+def test_perf_tells_that_the_second_turn_of_a_chat_was_mostly_cached(server: Server, route: str) -> None:
+    story = f"The tale of {route}: " + "the knight rode on and on. " * 10
+    first = perf_after(server, route, prompt=story, max_length=4, ban_eos_token=True)
+    second = perf_after(server, route, prompt=f"{story}{check(server, '')} Then he slept.", max_length=4)
+    assert first["last_input_count"] <= second["last_cached_count"] < second["last_input_count"]
+    read = second["last_input_count"] - second["last_cached_count"]
+    assert second["last_process_speed"] == pytest.approx(read / second["last_process_time"])
+    assert second["total_cached_count"] - first["total_cached_count"] == second["last_cached_count"]
+    assert second["total_input_count"] - first["total_input_count"] == second["last_input_count"]
+
+
+def test_perf_tells_what_the_cache_holds_and_how_many_threads_run(server: Server) -> None:
+    perf = perf_after(server, "/api/v1/generate", prompt="one two three", max_length=3)
+    assert perf["kv_cells_total"] == 2048
+    assert perf["kv_cells_used"] == 0
+    assert 0 < perf["kv_cells_cached"] <= 2048
+    assert perf["cache_ram_bytes"] >= 0
+    assert 1 <= perf["threads"] <= 2
+
+
+def test_health_names_its_figures_as_llama_server_does(server: Server) -> None:
+    perf_after(server, "/api/v1/generate", prompt="one two three", max_length=3)
+    health = server.get("/health").json
+    assert health["kv_cache_tokens"] > 0
+    assert health["kv_cache_usage_ratio"] == pytest.approx(health["kv_cache_tokens"] / 2048, abs=0.001)
+    assert {"prompt_tokens_seconds", "predicted_tokens_seconds"} <= health.keys()
+
+
+def test_perf_tells_how_many_guessed_tokens_were_right(own_server: Server) -> None:
+    own_server.controller.start(settings_for_tests(promptlookup=True))
+    own_server.wait_for(EngineState.READY)
+    prompt = "one two three four five. " * 8
+    perf = perf_after(own_server, "/api/v1/generate", prompt=prompt, max_length=40, temperature=0, ban_eos_token=True)
+    assert perf["last_draft_success"] > 0
+    assert perf["total_draft_success"] == perf["last_draft_success"]
+    assert perf["total_draft_failed"] == perf["last_draft_failed"] >= 0
+
+
+def test_the_log_tells_how_much_of_a_prompt_was_cached(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    body = {"prompt": "A door, a key, a lock, a hinge.", "max_length": 2, "ban_eos_token": True}
+    with caplog.at_level(logging.INFO, "tavernkeep.replies"):
+        for _ in range(2):
+            count = server.post("/api/v1/generate", body).json["results"][0]["prompt_tokens"]
+        wait_until(lambda: len(caplog.messages) == 2, "both lines")
+    assert f": {count} tokens ({count - 1} cached) read in" in caplog.messages[-1]
 
 
 def test_the_text_so_far_can_be_read_by_its_genkey_and_no_other(server: Server) -> None:
@@ -205,6 +255,19 @@ def test_headers_arrive_before_the_prompt_has_been_read(server: Server) -> None:
     assert first.startswith(b"HTTP/1.1 200 OK")
     assert b"data:" not in first
     read_to_end(connection)
+
+
+def perf_after(server: Server, route: str, **body: Any) -> Any:
+    """What perf says of a reply. Its figures may arrive a moment after the reply itself."""
+    before = server.get("/api/extra/perf").json
+    server.post(route, body)
+
+    def counted() -> Any:
+        perf = server.get("/api/extra/perf").json
+        asked = perf["total_input_count"] - before["total_input_count"]
+        return perf if perf["total_gens"] == before["total_gens"] + 1 and asked == perf["last_input_count"] else None
+
+    return wait_until(counted, "the reply in perf")
 
 
 def check(server: Server, genkey: str) -> str:

@@ -11,7 +11,7 @@ from server.request.text_request import TextRequest
 
 
 def read(**body: Any) -> TextRequest:
-    return read_generate({"prompt": "Hi", **body})
+    return read_generate({"prompt": "Hi", **body}, shift=False)
 
 
 def test_the_smallest_request_is_a_prompt():
@@ -82,6 +82,11 @@ def test_the_length_may_come_in_any_shape(value, length):
 
 def test_the_context_of_the_request_is_kept():
     assert read(max_context_length=2048.0).context == 2048
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_reply_may_outgrow_the_context_where_the_server_allows_it(allowed):
+    assert read_generate({"prompt": "Hi"}, shift=allowed).shift is allowed
 
 
 @pytest.mark.parametrize(("trim", "keep"), [(True, False), (False, True), (None, False), ("", False)])

@@ -10,7 +10,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.conftest import Server, wait_until
+from server.events import EngineState
+from tests.conftest import Server, settings_for_tests, wait_until
 
 QUESTION: Any = [{"role": "user", "content": "Who are you?"}]
 MODEL = "SmolLM2-135M-Instruct.Q4_1"
@@ -64,6 +65,37 @@ def test_usage_is_streamed_only_when_it_is_asked_for(client: openai.OpenAI) -> N
     assert last.usage.completion_tokens == 4
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_second_turn_of_a_chat_reports_what_was_cached(client: openai.OpenAI, stream: bool) -> None:
+    turns: Any = [{"role": "user", "content": f"Streamed {stream}: who lives in the old mill by the river?"}]
+    options: Any = {"model": "x", "max_tokens": 8, "stream": stream}
+    if stream:
+        options["stream_options"] = {"include_usage": True}
+
+    def ask() -> tuple[str, Any]:
+        answer = client.chat.completions.create(messages=turns, **options)
+        if not stream:
+            return answer.choices[0].message.content, answer.usage
+        *pieces, last = answer
+        return "".join(piece.choices[0].delta.content or "" for piece in pieces), last.usage
+
+    text, first = ask()
+    turns += [{"role": "assistant", "content": text}, {"role": "user", "content": "And who else?"}]
+    _, second = ask()
+    assert first.prompt_tokens <= second.prompt_tokens_details.cached_tokens < second.prompt_tokens
+
+
+def test_a_text_continued_reports_what_was_cached(client: openai.OpenAI) -> None:
+    story = "In a tavern by the sea an old sailor tells of storms."
+    options: Any = {"model": "x", "max_tokens": 4}
+    first = client.completions.create(prompt=story, **options).usage
+    second = client.completions.create(prompt=f"{story} He drinks and goes on.", **options).usage
+    assert first
+    assert second
+    assert second.prompt_tokens_details
+    assert second.prompt_tokens_details.cached_tokens == first.prompt_tokens
+
+
 def test_the_async_client_streams_several_chats_at_once(server: Server) -> None:
     texts = continue_at_once(server, ["red", "blue", "green"])
     assert [set(re.findall("[a-z]+", text)) for text in texts] == [{"red"}, {"blue"}, {"green"}]
@@ -90,11 +122,14 @@ def test_a_stop_text_that_is_a_special_token_ends_the_reply(server: Server) -> N
     assert "<|im" not in choice["text"]
 
 
-def test_the_same_seed_gives_the_same_text(server: Server) -> None:
+def test_the_same_seed_gives_the_same_text(own_server: Server) -> None:
+    """Without the cache: what is read in another batch, or lies elsewhere in the cache, is rounded differently."""
+    own_server.controller.start(settings_for_tests(nofastforward=True))
+    own_server.wait_for(EngineState.READY)
     body = {"prompt": "The dragon", "max_tokens": 16, "temperature": 1.5, "seed": 7}
-    texts = {server.post("/v1/completions", body).json["choices"][0]["text"] for _ in range(3)}
+    texts = {own_server.post("/v1/completions", body).json["choices"][0]["text"] for _ in range(3)}
     assert len(texts) == 1
-    assert server.post("/v1/completions", {**body, "seed": 8}).json["choices"][0]["text"] not in texts
+    assert own_server.post("/v1/completions", {**body, "seed": 8}).json["choices"][0]["text"] not in texts
 
 
 def test_max_completion_tokens_limits_the_reply_like_max_tokens(server: Server) -> None:

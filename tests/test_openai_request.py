@@ -65,6 +65,11 @@ def test_the_length_has_many_names(name):
     assert chat(**{name: 99}).max_tokens == 99
 
 
+def test_a_reply_never_outgrows_the_context():
+    assert not chat(max_tokens=10**6).shift
+    assert not read_completion({"prompt": "Hi"}).shift
+
+
 def test_the_new_name_of_the_length_wins():
     assert chat(max_tokens=5, max_completion_tokens=9).max_tokens == 9
     assert chat(max_tokens=5, max_completion_tokens=None).max_tokens == 5

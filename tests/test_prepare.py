@@ -62,7 +62,7 @@ def test_the_command_carries_what_was_asked_for():
     sampling = Sampling(temperature=0.1)
     request = TextRequest(prompt="a", max_tokens=5, stop=("#",), keep_stop=True, ban_eos=True, sampling=sampling)
     assert ready(request) == Generate(
-        7, (BOS, ord("a")), max_tokens=5, stop=("#",), keep_stop=True, ban_eos=True, sampling=sampling
+        7, (BOS, ord("a")), max_tokens=5, stop=("#",), keep_stop=True, ban_eos=True, keep=1, sampling=sampling
     )
 
 
@@ -153,6 +153,30 @@ def test_whatever_is_asked_fits_the_context_and_leaves_room_for_a_reply(prompt, 
     assert generate.prompt
     assert generate.max_tokens >= 1
     assert len(generate.prompt) + generate.max_tokens <= 100
+
+
+# --- replies that outgrow the context ---
+
+
+def test_a_reply_that_may_outgrow_the_context_gets_the_length_it_asked_for():
+    generate = ready(TextRequest(prompt="a" * 9, max_tokens=500, shift=True))
+    assert generate.shift
+    assert generate.max_tokens == 500
+
+
+def test_a_smaller_context_then_limits_only_the_prompt():
+    generate = ready(TextRequest(prompt="a" * 90, context=40, max_tokens=50, shift=True))
+    assert len(generate.prompt) == 40 - 16
+    assert generate.max_tokens == 50
+
+
+@pytest.mark.parametrize(
+    ("memory", "wants_bos", "kept"),
+    [("Long ago. ", True, 11), ("Long ago. ", False, 10), ("", True, 1), ("", False, 0), ("m" * 200, True, 80)],
+)
+def test_the_memory_and_the_beginning_of_text_survive(memory, wants_bos, kept):
+    generate = ready(TextRequest(prompt="x" * 200, memory=memory, shift=True), wants_bos=wants_bos)
+    assert generate.keep == kept
 
 
 # --- chat ---

@@ -18,6 +18,7 @@ from gui.view_state import (
     form_of,
     form_view,
     gpulayers_at,
+    help_of,
     live_view,
     model_path,
     nearest_stop,
@@ -81,7 +82,8 @@ def test_view_state_and_theme_need_no_tkinter():
 
 
 def test_the_form_shows_the_settings_and_gives_them_back():
-    settings = Settings(model="/models/a.gguf", gpulayers=7, contextsize=4096, host="0.0.0.0", port=5002, password="x")
+    server = {"host": "0.0.0.0", "port": 5002, "password": "x"}
+    settings = Settings(model="/models/a.gguf", gpulayers=7, contextsize=4096, gamemode=True, **server)
     assert settings_of(form_of(settings, "/starter.gguf"), Settings()) == settings
 
 
@@ -248,6 +250,10 @@ def test_a_server_without_a_model_can_still_be_stopped():
     assert not view_of(snapshot=Snapshot(EngineState.READY, address=ADDRESS)).can_stop_server
 
 
+def test_a_tip_is_the_settings_own_help():
+    assert help_of("gamemode").startswith("Leave the processor to the game")
+
+
 def test_autoguess_is_explained():
     assert template_label("AutoGuess") == "From the model file (AutoGuess)"
     assert template_label("Alpaca") == "Alpaca"
@@ -307,9 +313,52 @@ def test_speeds_requests_and_context_are_shown_when_ready():
     assert view.busy
 
 
+def test_a_speed_in_the_thousands_has_no_decimals():
+    assert live(EngineState.READY, stats=EngineStats(decode_speed=1163.7)).speed == "1,164"
+
+
+def test_what_the_cache_saved_and_holds_is_shown():
+    stats = EngineStats(prompt_tokens=12_000, cached_tokens=10_500, cells_cached=1200, ram_used=120_000_000)
+    view = live(EngineState.READY, stats=stats)
+    assert (view.cached, view.kept) == ("87 % of 12,000 tokens", "1,200 tokens · 120 MB in RAM")
+
+
+def test_ram_is_not_spoken_of_while_nothing_is_kept_there():
+    assert live(EngineState.READY, stats=EngineStats(cells_cached=1200)).kept == "1,200 tokens"
+
+
+def test_before_the_first_prompt_nothing_can_have_come_from_the_cache():
+    assert live(EngineState.READY).cached == "—"
+
+
+def test_guesses_are_shown_only_where_tokens_are_guessed():
+    assert live(EngineState.READY, stats=EngineStats(drafted=200, accepted=129)).drafts == "64 % of 200 tokens"
+    assert live(EngineState.READY).drafts == ""
+
+
+@pytest.mark.parametrize(
+    ("threads", "most", "unit"),
+    [(2, 6, "tokens/s · 2 of 6 threads"), (6, 6, "tokens/s"), (0, 6, "tokens/s"), (2, 0, "tokens/s")],
+)
+def test_threads_are_shown_when_fewer_run_than_may(threads, most, unit):
+    view = live(EngineState.READY, stats=EngineStats(threads=threads), threads=most)
+    assert view.speed_unit == unit
+
+
 def test_no_numbers_are_invented_while_nothing_runs():
-    view = live(EngineState.LOADING, stats=EngineStats(running=3, decode_speed=50.0, cells_used=9, cells_total=10))
-    assert (view.speed, view.requests, view.prompt_speed, view.context) == ("0.0", "—", "—", "—")
+    stats = EngineStats(
+        running=3,
+        decode_speed=50.0,
+        cells_used=9,
+        cells_cached=1,
+        cells_total=10,
+        drafted=9,
+        prompt_tokens=9,
+        threads=1,
+    )
+    view = live(EngineState.LOADING, stats=stats, threads=2)
+    assert (view.speed, view.speed_unit, view.requests, view.prompt_speed) == ("0.0", "tokens/s", "—", "—")
+    assert (view.context, view.cached, view.kept, view.drafts) == ("—", "—", "—", "")
     assert not view.busy
 
 

@@ -17,10 +17,11 @@ from gui.view_state import (
     Form,
     FormView,
     gpulayers_at,
+    help_of,
     model_path,
     template_label,
 )
-from gui.widgets import Button, Card, Entry, Label, Menu, Row, Slider, show_if
+from gui.widgets import Button, Card, Entry, Label, Menu, Row, Slider, Tick, Tip, show_if
 
 _FILE_TYPES: Final = (("GGUF models", "*.gguf"), ("All files", "*"))
 
@@ -67,6 +68,7 @@ class LaunchCard:
             host=self.host_entry.get(),
             port=self.port_entry.get(),
             password=self.password_entry.get(),
+            gamemode=self.gamemode_tick.ticked,
         )
 
     def fill(self, form: Form) -> None:
@@ -78,6 +80,7 @@ class LaunchCard:
         self.host_entry.show(form.host)
         self.port_entry.show(form.port)
         self.password_entry.show(form.password)
+        self.gamemode_tick.show(form.gamemode)
 
     def show(self, view: FormView) -> None:
         """Draw what changed."""
@@ -88,6 +91,7 @@ class LaunchCard:
         for entry in (self.model_entry, self.context_entry, self.host_entry, self.port_entry, self.password_entry):
             entry.lock(view.locked)
         self.template_menu.lock(view.locked)
+        self.gamemode_tick.lock(view.locked)
         self.browse_button.enable(free)
         self.model_line.show(view.model_line, theme.TONES[view.model_tone])
         # Without a layer count there is nothing to choose from: one position switches the slider off.
@@ -168,6 +172,9 @@ class LaunchCard:
         self.stop_server_button = Button(box, "Stop server", self._actions.stop, height=theme.START_HEIGHT, width=120)
         self.stop_server_button.grid(row=0, column=1, padx=(GAP, 0))
         self.stop_server_button.grid_remove()
+        self.gamemode_tick = Tick(box, "Game mode", self._actions.changed)
+        self.gamemode_tick.grid(row=0, column=2, padx=(PADDING, 0))
+        self.gamemode_tip = Tip(self.gamemode_tick, help_of("gamemode"))
 
     def _label(self, text: str, row: int, above: int = 0) -> Label:
         label = Label(self.frame, text, height=theme.FIELD_HEIGHT)

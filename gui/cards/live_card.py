@@ -13,6 +13,7 @@ from gui.view_state import LiveView
 from gui.widgets import Bar, Button, Card, Entry, Label, Row, show_if
 
 _COPIED_MS: Final = 1500
+_ROW_HEIGHT: Final = 22
 
 
 class AddressRow:
@@ -52,8 +53,9 @@ class LiveCard:
         self._build_problem(2)
         self._build_speed(3)
         self._build_rows(4)
-        self.frame.grid_rowconfigure(5, weight=1)
-        self._build_addresses(6)
+        self._build_model(5)
+        self.frame.grid_rowconfigure(6, weight=1)
+        self._build_addresses(7)
 
     def show(self, view: LiveView) -> None:
         """Draw what changed."""
@@ -68,12 +70,19 @@ class LiveCard:
         show_if(self.problem_box, bool(view.problem))
         show_if(self.speed_box, view.numbers)
         show_if(self.rows, view.numbers)
+        show_if(self.model_box, view.numbers)
         self.speed.show(view.speed, theme.TEXT if view.busy else theme.LOCKED)
+        self.speed_unit.show(view.speed_unit)
         self.requests.show(view.requests)
         self.replies.show(view.replies)
         self.prompt_speed.show(view.prompt_speed)
+        self.cached.show(view.cached)
         self.context.show(view.context)
         self.context_bar.show(view.context_fill)
+        self.kept.show(view.kept)
+        self.drafts.show(view.drafts)
+        show_if(self.drafts_name, bool(view.drafts))
+        show_if(self.drafts, bool(view.drafts))
         self.model.show(view.model)
         self.model_detail.show(view.model_detail)
         self.kobold.show(view.kobold_address)
@@ -112,27 +121,39 @@ class LiveCard:
         box.grid(row=row, column=0, sticky="w", padx=PADDING, pady=(4, 4))
         self.speed = Label(box, font=theme.HERO, height=48)
         self.speed.grid(row=0, column=0)
-        Label(box, "tokens/s", colour=theme.DIM).grid(row=0, column=1, sticky="s", padx=GAP, pady=(0, 6))
+        self.speed_unit = Label(box, colour=theme.DIM)
+        self.speed_unit.grid(row=0, column=1, sticky="s", padx=GAP, pady=(0, 6))
 
     def _build_rows(self, row: int) -> None:
         box = self.rows = Row(self.frame)
         box.grid(row=row, column=0, sticky="ew", padx=PADDING)
         box.grid_columnconfigure(1, weight=1)
-        self.requests = self._row(box, "Requests", 0)
-        self.replies = self._row(box, "Replies sent", 1)
-        self.prompt_speed = self._row(box, "Prompt reading", 2)
-        self.context = self._row(box, "Context in use", 3)
+        _, self.requests = self._row(box, "Requests", 0)
+        _, self.replies = self._row(box, "Replies sent", 1)
+        _, self.prompt_speed = self._row(box, "Prompt reading", 2)
+        _, self.cached = self._row(box, "Prompts cached", 3)
+        self.drafts_name, self.drafts = self._row(box, "Guessed right", 4)
+        _, self.context = self._row(box, "Context in use", 5)
         self.context_bar = Bar(box)
-        self.context_bar.grid(row=4, column=0, columnspan=2, sticky="ew", pady=(0, 4))
-        self.model = self._row(box, "Model", 5)
-        self.model_detail = Label(box, font=theme.SMALL, colour=theme.DIM, anchor="e", wraps=True)
-        self.model_detail.grid(row=6, column=0, columnspan=2, sticky="ew")
+        self.context_bar.grid(row=6, column=0, columnspan=2, sticky="ew", pady=(0, 4))
+        _, self.kept = self._row(box, "Kept for later", 7)
 
-    def _row(self, box: tkinter.Misc, name: str, row: int) -> Label:
-        Label(box, name, colour=theme.DIM, height=24).grid(row=row, column=0, sticky="w")
-        value = Label(box, anchor="e", height=24)
+    def _build_model(self, row: int) -> None:
+        box = self.model_box = Row(self.frame)
+        box.grid(row=row, column=0, sticky="ew", padx=PADDING)
+        box.grid_columnconfigure(1, weight=1)
+        Label(box, "Model", colour=theme.DIM, height=_ROW_HEIGHT).grid(row=0, column=0, sticky="nw")
+        self.model = Label(box, anchor="e", height=_ROW_HEIGHT, wraps=True)
+        self.model.grid(row=0, column=1, sticky="ew", padx=(GAP, 0))
+        self.model_detail = Label(box, font=theme.SMALL, colour=theme.DIM, anchor="e", wraps=True)
+        self.model_detail.grid(row=1, column=0, columnspan=2, sticky="ew")
+
+    def _row(self, box: tkinter.Misc, name: str, row: int) -> tuple[Label, Label]:
+        label = Label(box, name, colour=theme.DIM, height=_ROW_HEIGHT)
+        label.grid(row=row, column=0, sticky="w")
+        value = Label(box, anchor="e", height=_ROW_HEIGHT)
         value.grid(row=row, column=1, sticky="e", padx=(GAP, 0))
-        return value
+        return label, value
 
     def _build_addresses(self, row: int) -> None:
         box = Row(self.frame)

@@ -36,9 +36,10 @@ class Cells:
 
     def extend(self, slot: int, count: int) -> None:
         """Give a slot ``count`` free cells for its next tokens."""
-        taken = self._free[-count:]
-        assert len(taken) == count, "no free cells: make room first"
-        del self._free[-count:]
+        left = len(self._free) - count
+        assert left >= 0, "no free cells: make room first"
+        taken = self._free[left:]
+        del self._free[left:]
         for cell in taken:  # mostly one, for which an array operation takes long
             self._holders[cell] = 1
         self._held[slot] += taken

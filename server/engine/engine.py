@@ -210,6 +210,8 @@ class Engine:
         """Run the planned batch; returns what has logits now, or None when it was interrupted and nothing is done."""
         self._batch.clear()
         lengths = [(chunk.sequence.slot, chunk.sequence.cached) for chunk in plan]
+        # llama.cpp, interrupted while it makes up for moved cells, would do that again for some of its layers.
+        can_be_undone = self._model.kv.can_trim and not self._cache.shifting
         sampled = []
         for chunk in plan:
             sequence, start = chunk.sequence, chunk.sequence.cached
@@ -227,7 +229,7 @@ class Engine:
         if not self._batch.size:
             return sampled
         self._model.interrupt(False)
-        if self._model.kv.can_trim:
+        if can_be_undone:
             self._interruptible = frozenset(c.sequence.request.request_id for c in plan if c.sequence.reading)
         done = self._model.decode(self._batch)
         self._interruptible = frozenset()

@@ -73,33 +73,34 @@ class ThreadGovernor:
     """How many threads the next step of generation uses: ``threads``, between 1 and ``most``.
 
     A step ends with its slowest thread, and a thread that shares its core with a game is several times slower. So as
-    many threads as there are free cores are faster than more, except where the others are of lower priority, or are
-    counted on cores that are not ours (containers). Hence two rules:
+    many threads as there are free cores are usually faster than more; not always, say beside programs of low priority.
+    Hence two rules:
 
-    1. Four times a second ``taken`` says how many of the ``cores`` others take. While ``most`` are free, that is the
-       answer, without any trial: a quiet machine never runs with fewer.
-    2. When they become scarce, a trial times a few steps each with ``most`` threads and with as many as are free.
-       The fewest threads that are not clearly slower stay. The trial comes again, ever more rarely, while the cores
-       stay scarce.
+    1. Four times a second ``taken`` says how many of the ``cores`` others have taken since it was last called. While
+       ``most`` cores are free, that is the answer, without any trial: a quiet machine never runs with fewer.
+    2. When cores are scarce, a trial times a few steps each with ``most`` threads and with as many as there are free
+       cores; what wins is used whenever they are scarce. While the same count wins again, trials become rarer.
 
-    ``taken`` returns the cores taken since it was last called. Times are in seconds.
+    Times are in seconds.
     """
 
     def __init__(self, most: int, cores: int, taken: Callable[[], float]) -> None:
         self._most = most
         self._cores = cores
         self._taken = taken
-        self._looks: deque[tuple[float, float]] = deque()
+        self._wanted: deque[tuple[float, float]] = deque()
         self._next_look = 0.0
-        self._settled = most
-        self._tried = most
+        self._scarce = False
+        self._best_when_scarce = self._fewest_tried = most
+        self._trial: _Trial | None = None
         self._next_trial = 0.0
         self._patience = FIRST_PATIENCE
-        self._trial: _Trial | None = None
 
     @property
     def threads(self) -> int:
-        return self._trial.threads if self._trial else self._settled
+        if self._trial:
+            return self._trial.threads
+        return self._best_when_scarce if self._scarce else self._most
 
     def after_step(self, now: float, seconds: float, tokens: int, *, generation_only: bool) -> None:
         """Learn from a step that ended at ``now`` and decoded a batch of ``tokens`` with ``threads``."""
@@ -112,28 +113,32 @@ class ThreadGovernor:
             self._look(now)
 
     def _look(self, now: float) -> None:
-        taken = self._taken()
-        # Who shares cores with our threads gets the same share of them as each thread, and wants more.
-        share = min((self._cores - taken) / self._settled, 1.0)
-        self._looks.append((now, taken / share if share > 0 else self._cores))
-        # The busiest moment of the last second, so that a game's pauses do not count as its end.
-        while self._looks[0][0] < now - MEMORY_SECONDS:
-            self._looks.popleft()
-        wanted = max(demand for _, demand in self._looks)
-        free = min(max(round(self._cores - wanted), 1), self._most)
-        if free == self._most:
-            self._settled = self._tried = self._most
+        free = self._free_cores(now)
+        self._scarce = free < self._most
+        if not self._scarce:
             self._trial = None
-            self._patience = FIRST_PATIENCE
-        elif not self._trial and (free < self._tried or now >= self._next_trial):
-            self._tried = free
-            self._trial = _Trial(sorted({free, self._settled, self._most}))
+        elif not self._trial and (free < self._fewest_tried or now >= self._next_trial):
+            self._fewest_tried = free
+            self._trial = _Trial(sorted({free, self._best_when_scarce, self._most}))
 
-    def _settle(self, now: float, threads: int) -> None:
-        self._patience = FIRST_PATIENCE if threads != self._settled else min(2 * self._patience, LONGEST_PATIENCE)
-        self._settled, self._trial = threads, None
+    def _free_cores(self, now: float) -> int:
+        """Cores that the others leave in their busiest moment of the last second: a game's pauses are not its end."""
+        taken = self._taken()
+        # On a core they share with one of our threads they get as much of it as that thread, and want all of it.
+        share = min((self._cores - taken) / self.threads, 1.0)
+        self._wanted.append((now, taken / share if share > 0 else self._cores))
+        while self._wanted[0][0] < now - MEMORY_SECONDS:
+            self._wanted.popleft()
+        free = round(self._cores - max(wanted for _, wanted in self._wanted))
+        return min(max(free, 1), self._most)
+
+    def _settle(self, now: float, winner: int) -> None:
+        confirmed = winner == self._best_when_scarce
+        self._patience = min(2 * self._patience, LONGEST_PATIENCE) if confirmed else FIRST_PATIENCE
         self._next_trial = now + self._patience
-        self._looks.clear()
+        self._best_when_scarce = winner
+        self._trial = None
+        self._wanted.clear()  # measured beside changing counts of threads
 
 
 class _Trial:

@@ -66,6 +66,11 @@ class PrefixCache:
         """Bytes in the RAM store."""
         return self._ram.used
 
+    @property
+    def shifting(self) -> bool:
+        """Whether cells were moved since the last decode."""
+        return any(slot.shifted for slot in self._slots)
+
     def cells_busy(self) -> int:
         """Cells held by running sequences."""
         return self._cells.held_by(slot.number for slot in self._slots if slot.busy)
@@ -119,11 +124,15 @@ class PrefixCache:
         slot.shifted = False
 
     def trim(self, slot: Slot, length: int) -> None:
-        """Keep the first ``length`` tokens of a slot."""
-        if length < len(slot.tokens):
-            self._kv.trim(slot.number, length)
-            self._cells.remove(slot.number, length, len(slot.tokens))
-            del slot.tokens[length:]
+        """Keep the first ``length`` tokens of a slot; a model that cannot forget a part of them forgets all."""
+        if length >= len(slot.tokens):
+            return
+        if not self._kv.can_trim:
+            self._forget(slot)
+            return
+        self._kv.trim(slot.number, length)
+        self._cells.remove(slot.number, length, len(slot.tokens))
+        del slot.tokens[length:]
 
     def cut(self, slot: Slot, start: int, end: int) -> None:
         """Take a range out of a slot. Where the model can shift, what follows it stays; else it is dropped too."""

@@ -55,8 +55,7 @@ class Scheduler:
             tokens = as_tokens(sequence.tokens)
             if self._follows_a_reader(tokens):
                 continue
-            more = min(ROOM_TO_REPLY, sequence.request.max_tokens - sequence.generated)
-            if len(self.running) >= self._most or not self._cache.fits(tokens, more if self.running else 0):
+            if len(self.running) >= self._most or not self._cache.fits(tokens, self._room_beside(sequence)):
                 self._blocked = True
                 break
             self.waiting.remove(sequence)
@@ -91,7 +90,7 @@ class Scheduler:
             if any(chunk.draft for chunk in plan):
                 plan = [Chunk(chunk.sequence, chunk.count) for chunk in plan]
                 continue
-            youngest = max(self.running, key=lambda sequence: sequence.arrived)
+            youngest = max(reversed(self.running), key=lambda sequence: sequence.arrived)
             assert len(self.running) > 1, "one sequence alone always fits"
             self._leave(youngest)
             self.waiting.appendleft(youngest)
@@ -118,6 +117,13 @@ class Scheduler:
         self.running.remove(sequence)
         self._cache.release(sequence.slot)
         sequence.slot = None
+
+    def _room_beside(self, sequence: Sequence) -> int:
+        """Cells that must be left besides its prompt's when a sequence starts, so that none is preempted soon."""
+        if not self.running:
+            return 0
+        replies = [min(ROOM_TO_REPLY, each.request.max_tokens - each.generated) for each in (*self.running, sequence)]
+        return sum(other.pending for other in self.running) + sum(replies)
 
     def _follows_a_reader(self, tokens: Tokens) -> bool:
         readers = [other for other in self.running if other.reading] if self._share_prefixes else []

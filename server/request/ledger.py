@@ -72,8 +72,7 @@ def _outcome(generation: Generation) -> str:
         return str(generation.error)
     speed = finished.completion_tokens / finished.decode_seconds if finished.decode_seconds else 0.0
     return (
-        f"prompt of {finished.prompt_tokens} tokens ({finished.cached_tokens} cached) read in"
-        f" {finished.prompt_seconds:.1f} s,"
+        f"{finished.prompt_tokens} tokens ({finished.cached_tokens} cached) read in {finished.prompt_seconds:.1f} s,"
         f" {finished.completion_tokens} generated at {speed:.1f} tokens/s ({finished.reason.value})"
     )
 

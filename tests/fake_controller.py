@@ -1,0 +1,124 @@
+"""A scripted stand-in for the controller, for tests of the window: every answer is set by the test."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from server.events import EngineState, EngineStats, LogLine, ModelFile, ModelInfo, Snapshot
+from server.settings import Settings
+
+STARTER = "/models/starter.gguf"
+ADDRESS = "http://127.0.0.1:5001"
+LONGEST_START = 20  # seconds
+IDLE = Snapshot()
+LOADING = Snapshot(EngineState.LOADING, progress=0.42, address=ADDRESS)
+LOADED = ModelInfo(
+    name="Mistral-Nemo-Instruct-2407-Q4_K_M",
+    path="/models/nemo.gguf",
+    architecture="llama",
+    parameters=12_200_000_000,
+    size=7_480_000_000,
+    quantisation="Q4_K - Medium",
+    layers=40,
+    trained_context=131072,
+    context=8192,
+    chat_template="",
+    bos_text="",
+    eos_text="",
+    devices=("NVIDIA GeForce RTX 4070 Laptop GPU", "13th Gen Intel(R) Core(TM) i7-13700HX"),
+    cpu_variant="alderlake",
+)
+READY = Snapshot(EngineState.READY, progress=1.0, address=ADDRESS, stats=EngineStats(cells_total=8192))
+BUSY = Snapshot(
+    EngineState.READY,
+    address=ADDRESS,
+    model=LOADED,
+    threads=12,
+    stats=EngineStats(
+        running=16,
+        waiting=48,
+        decode_speed=1163.7,
+        prompt_speed=12345,
+        cells_used=100_000,
+        cells_cached=31_072,
+        cells_total=131_072,
+        ram_used=1_240_000_000,
+        threads=11,
+        drafted=1_234_567,
+        accepted=812_345,
+        prompt_tokens=12_345_678,
+        cached_tokens=10_740_730,
+    ),
+    replies=123_456,
+)
+
+
+def model_file(path: str, **facts: Any) -> ModelFile:
+    known = {
+        "size": 98_000_000,
+        "architecture": "llama",
+        "name": "A model",
+        "quantisation": "Q4_1",
+        "layers": 30,
+        "trained_context": 8192,
+        "chat_template": "{{ messages }}",
+    }
+    return ModelFile(path=path, **{**known, **facts})
+
+
+class FakeController:
+    """A controller whose every answer is set by the test. ``gate`` holds a start until the test opens it."""
+
+    def __init__(self) -> None:
+        self.state = IDLE
+        self.after_start = READY
+        self.start_error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.lines: list[LogLine] = []
+        self.files: dict[str, ModelFile | Exception] = {}
+        self.calls: list[str] = []
+        self.started: list[Settings] = []
+        self.threads: set[str] = set()
+        self.polls = 0
+
+    def start(self, settings: Settings) -> None:
+        self._note("start")
+        self.started.append(settings)
+        assert self.gate.wait(LONGEST_START)
+        if self.start_error is not None:
+            raise self.start_error
+        self.state = self.after_start
+
+    def stop(self) -> None:
+        self._note("stop")
+        self.state = IDLE
+
+    def cancel(self, request_id: int) -> None:
+        self._note("cancel")
+
+    def snapshot(self) -> Snapshot:
+        self.polls += 1
+        return self.state
+
+    def poll_log(self, limit: int = 100) -> list[LogLine]:
+        lines, self.lines = self.lines[:limit], self.lines[limit:]
+        return lines
+
+    def inspect_model(self, path: str) -> ModelFile:
+        self.threads.add(threading.current_thread().name)
+        found = self.files.get(path, model_file(path))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def templates(self) -> tuple[str, ...]:
+        return ("AutoGuess", "Alpaca", "ChatML")
+
+    def starter_model(self) -> str:
+        return STARTER
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        self.threads.add(threading.current_thread().name)
