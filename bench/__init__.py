@@ -1,5 +1,13 @@
-"""Benchmarks: run by hand, never by the tests. Figures go to RESULTS.md as ratios of one run.
+"""Benchmarks against other servers: run by hand, never by the tests. README.md says how, RESULTS.md has the figures.
 
-client.py       asks a running server for streams over HTTP and counts their tokens
-throughput.py   ``python -m bench.throughput``: total tokens per second of 1, 2, 4 and 8 streams
+__main__.py            ``python -m bench``: starts the servers, drives them in turn, prints the tables
+scenarios.py           what is measured: one function and its rows for each
+client.py              asks a server over HTTP and takes the time; the same for all servers
+prompts.py             prompts of a wanted length that no server has seen
+peers.py               how each server is found, started and asked
+processes.py           servers as processes: start, memory, processor time, end; the busy "game"
+bare_loop.py           one stream without a server, on the same bindings
+report.py              measurements -> Markdown
+llama_cpp_server.py    start script of one peer, run by its Python
+get_peers.py           ``python -m bench.get_peers``: fetches and builds the peers
 """

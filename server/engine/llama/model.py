@@ -28,7 +28,7 @@ class LlamaModel:
     """A loaded model with one context, whose KV cache is one pool for up to ``sequences`` running sequences.
 
     ``batch`` prompt tokens and, besides, one token of each sequence and ``draft_room`` guessed ones go into a step.
-    ``threads`` may be changed between steps, up to what was asked for.
+    ``threads``, for generation, may be changed between steps.
     ``on_progress`` is called with the loaded fraction, 0 to 1. Raises :class:`ModelLoadError` with a sentence.
     """
 
@@ -51,7 +51,7 @@ class LlamaModel:
         self.samplers = Samplers(self._context, self.vocabulary, self.context)
         self._batch: Batch | None = None
         self._native: Any = None
-        self.threads = self._most_threads = spec.threads
+        self.threads = spec.threads
         self._batch_threads = spec.batch_threads or spec.threads
         self._warm_up()
         self._stop_flag = ctypes.create_string_buffer(2)
@@ -63,8 +63,9 @@ class LlamaModel:
 
         Returns False when :meth:`interrupt` ended it: a part of the batch may then be in the KV cache.
         """
-        reading = batch.size > self.sequences + self.draft_room and self.threads == self._most_threads
-        # llama.cpp takes the second number for every batch of more than one token, also when replies share a step.
+        # llama.cpp takes the second number for every batch of more than one token, also when replies share a step. A
+        # prompt is worth all threads: its operations are long, so they wait for each other less.
+        reading = batch.size > self.sequences + self.draft_room
         llama.llama_set_n_threads(self._context, self.threads, self._batch_threads if reading else self.threads)
         status = llama.llama_decode(self._context, self._native_batch(batch))
         if status not in (0, INTERRUPTED):
