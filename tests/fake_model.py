@@ -1,22 +1,30 @@
 """A scripted stand-in for the engine's ``Model``: every prompt has its reply written down beforehand.
 
 Tokens 0 to 255 are single bytes, so that text is tokenized by encoding it. The model is strict: it fails the test when
-a batch is larger than promised, leaves a gap in a slot's KV cache, or mixes two sequences up.
+a batch is larger than promised, when a slot's KV cache gets a gap, when more cells are used than there are, when cells
+are moved, saved or loaded as llama.cpp could not, when logits are read that nobody asked for, and when two sequences
+are mixed up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ReadOnly
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.engine.batch import Batch
+from server.engine.drafts import Drafts
+from server.engine.speculation import DraftRequest, Payoff, Step
 from server.events import Generate, ModelInfo
 
 END = 256
 IM_END = 257
 LONG_PIECES = {258: b"no more### and then some"}
 SPECIAL_TEXTS = {"<|im_end|>": IM_END}
+
+SLOTS_PER_SEQUENCE = 2
+LARGEST_BLOCK = 128
 
 PLAIN_TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 TINY = ModelInfo(
@@ -36,10 +44,144 @@ TINY = ModelInfo(
     cpu_variant="",
 )
 
+Scripts = dict[str, str | Iterable[int]]
+
 
 def tokens_of(text: str) -> tuple[int, ...]:
     """One token per byte."""
     return tuple(text.encode())
+
+
+def _in_tokens(scripts: Scripts) -> dict[tuple[int, ...], tuple[int, ...]]:
+    return {
+        tokens_of(prompt): tokens_of(reply) if isinstance(reply, str) else tuple(reply)
+        for prompt, reply in scripts.items()
+    }
+
+
+@dataclass(eq=False)
+class Cell:
+    """One cell of the KV cache: a token, where it stands, and a fingerprint of all that it was computed from.
+
+    ``moved`` since the last decode, which is what makes up for it.
+    """
+
+    token: int
+    position: int
+    past: int
+    moved: bool = False
+
+
+class FakeKV:
+    """The KV cache: a slot is a list of cells, and a cell that was copied is the same object in both.
+
+    ``held`` are the cells of each slot, ``saved`` and ``loaded`` the ranges that went to RAM and came back.
+    """
+
+    def __init__(self, cells: int, slots: int, *, can_trim: bool = True, can_shift: bool = True) -> None:
+        self.cells = cells
+        self.slots = slots
+        self.can_trim = can_trim
+        self.can_shift = can_shift and can_trim
+        self.held: list[list[Cell]] = [[] for _ in range(slots)]
+        self.saved: list[tuple[int, int]] = []
+        self.loaded: list[tuple[int, int]] = []
+        self.cuts = 0
+
+    @property
+    def used(self) -> int:
+        """How many cells are not free."""
+        return len({id(cell) for slot in self.held for cell in slot})
+
+    def tokens(self, slot: int) -> tuple[int, ...]:
+        return tuple(cell.token for cell in self.held[slot])
+
+    def holds(self, text: str) -> bool:
+        """Whether a slot begins with this text."""
+        tokens = tokens_of(text)
+        return any(self.tokens(slot)[: len(tokens)] == tokens for slot in range(self.slots))
+
+    def forget(self, slot: int) -> None:
+        self.held[slot] = []
+
+    def trim(self, slot: int, length: int) -> None:
+        assert self.can_trim, "this model's memory cannot be trimmed"
+        assert length >= 0, "a trim to less than nothing"
+        del self.held[slot][length:]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert self.can_trim, "this model's memory cannot be copied"
+        assert not self.held[target], "a copy into a slot that is not empty"
+        assert 0 < length <= len(self.held[source]), "more is copied than there is"
+        self.held[target] = self.held[source][:length]
+
+    def cut(self, slot: int, start: int, end: int) -> None:
+        assert self.can_shift, "this model cannot shift"
+        cells = self.held[slot]
+        assert 0 <= start < end <= len(cells), "a cut out of what is not there"
+        others = {id(cell) for other in self.held if other is not cells for cell in other}
+        assert not any(id(cell) in others for cell in cells[end:]), "cells are moved that another slot holds too"
+        for cell in cells[end:]:
+            cell.position -= end - start
+            cell.moved = True
+        del cells[start:end]
+        self.cuts += 1
+
+    def unshare(self, slot: int, start: int, end: int) -> None:
+        assert self.can_shift, "there is no need of own cells"
+        cells = self.held[slot][start:end]
+        assert not any(cell.moved for cell in cells), "cells are saved before a decode has made up for their move"
+        self.held[slot][start:end] = [replace(cell) for cell in cells]
+        self.check_room()
+
+    def save(self, slot: int, start: int, end: int) -> bytes:
+        cells = self.held[slot][start:end]
+        assert self.can_trim, "this model's memory cannot be saved in parts"
+        assert 0 < len(cells) == end - start <= LARGEST_BLOCK, "a save of what is not there"
+        assert not any(cell.moved for cell in cells), "cells are saved before a decode has made up for their move"
+        self.saved.append((start, end))
+        return array("q", [start, *(number for cell in cells for number in (cell.token, cell.past))]).tobytes()
+
+    def load(self, slot: int, start: int, end: int, data: bytes) -> None:
+        first, *numbers = array("q", data)
+        cells = [
+            Cell(token, first + index, past)
+            for index, (token, past) in enumerate(zip(numbers[::2], numbers[1::2], strict=True))
+        ]
+        assert start == first == len(self.held[slot]), "a block is loaded into the wrong place"
+        assert start < end <= start + len(cells), "more is loaded than was saved"
+        assert len(cells) <= self.cells - self.used, "no free cells to load a block into"
+        self.held[slot] += cells[: end - start]
+        self.loaded.append((start, end))
+
+    def append(self, slot: int, position: int, token: int) -> None:
+        """What a decode does."""
+        cells = self.held[slot]
+        assert position == len(cells), "a gap or an overlap in the KV cache"
+        cells.append(Cell(token, position, _past(cells, position, token)))
+
+    def make_up_for_moves(self) -> None:
+        for slot in self.held:
+            for cell in slot:
+                cell.moved = False
+
+    def check_room(self) -> None:
+        assert self.used <= self.cells, "the KV cache overflows"
+
+    def check_slot(self, slot: int, length: int) -> None:
+        """The first ``length`` cells stand where they should, and were computed one after the other.
+
+        A cut leaves cells that were computed from what is gone: after the first one only positions can be checked.
+        """
+        cells = self.held[slot]
+        assert all(cell.position == index for index, cell in enumerate(cells)), "cells that do not stand in a row"
+        if not self.cuts:
+            computed = (_past(cells, index, cells[index].token) for index in range(length))
+            assert all(cell.past == past for cell, past in zip(cells, computed, strict=False)), "cells of another text"
+
+
+def _past(cells: list[Cell], index: int, token: int) -> int:
+    return hash((cells[index - 1].past if index else 0, token))
 
 
 @dataclass(frozen=True)
@@ -55,62 +197,27 @@ class Part:
 class ScriptedSampler:
     """Where one request stands in its script."""
 
-    prompt: tuple[int, ...]
+    request: Generate
     reply: tuple[int, ...]
     seed: int
     given: int = 0
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        return self.request.prompt
 
-class FakeModel:
-    """Answers ``scripts[prompt]`` and then END. ``batches`` are all batches it saw, ``cache`` the KV cells by slot."""
+    def follows(self, seen: tuple[int, ...], context: int) -> bool:
+        """Whether the next token is due after ``seen``: all so far, or what shifts have left of it."""
+        so_far = self.prompt + self.reply[: self.given]
+        if len(so_far) <= context:
+            return seen == so_far
+        kept = min(self.request.keep, context // 2)
+        rest = seen[kept:]
+        return self.request.shift and seen[:kept] == so_far[:kept] and len(rest) > 0 and rest == so_far[-len(rest) :]
 
-    def __init__(
-        self,
-        scripts: dict[str, str | Iterable[int]],
-        *,
-        context: int = 200,
-        batch: int = 16,
-        sequences: int = 4,
-    ) -> None:
-        self.context = context
-        self.batch = batch
-        self.sequences = sequences
-        self.batches: list[list[Part]] = []
-        self.cache: dict[int, list[int]] = {}
-        self.samplers: list[ScriptedSampler] = []
-        self._scripts = {
-            tokens_of(prompt): tokens_of(reply) if isinstance(reply, str) else tuple(reply)
-            for prompt, reply in scripts.items()
-        }
-        self._slot_at: dict[int, int] = {}
 
-    def decode(self, batch: Batch) -> None:
-        assert 0 < batch.size <= self.batch + self.sequences, f"a batch of {batch.size} tokens"
-        self._slot_at = {}
-        parts: dict[int, list[int]] = {}
-        for index in range(batch.size):
-            slot = int(batch.slots[index])
-            cells = self.cache.setdefault(slot, [])
-            assert 0 <= slot < self.sequences, f"slot {slot}"
-            assert batch.positions[index] == len(cells), "a gap or an overlap in the KV cache"
-            cells.append(int(batch.tokens[index]))
-            parts.setdefault(slot, []).append(cells[-1])
-            if batch.wants_logits[index]:
-                self._slot_at[index] = slot
-        assert sum(map(len, self.cache.values())) <= self.context, "the KV cache overflows"
-        wanted = set(self._slot_at.values())
-        self.batches.append([Part(slot, tuple(tokens), slot in wanted) for slot, tokens in parts.items()])
-
-    def make_sampler(self, request: Generate, seed: int) -> ScriptedSampler:
-        self.samplers.append(ScriptedSampler(request.prompt, self._scripts[request.prompt], seed))
-        return self.samplers[-1]
-
-    def sample(self, sampler: ScriptedSampler, index: int) -> int:
-        seen = tuple(self.cache[self._slot_at[index]])
-        assert seen == sampler.prompt + sampler.reply[: sampler.given], "the slot holds another sequence"
-        token = sampler.reply[sampler.given] if sampler.given < len(sampler.reply) else END
-        sampler.given += 1
-        return token
+class FakeVocabulary:
+    """A token is a byte; END ends a reply, and IM_END is a special token with a text."""
 
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < END else LONG_PIECES.get(token, b"")
@@ -121,5 +228,134 @@ class FakeModel:
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]:
         return frozenset(SPECIAL_TEXTS[text] for text in stop if text in SPECIAL_TEXTS)
 
+
+class FakeSamplers:
+    """Draws what the script says. ``made`` are the samplers of all requests, in the order they started."""
+
+    def __init__(self, scripts: Scripts, kv: FakeKV) -> None:
+        self.made: list[ScriptedSampler] = []
+        self.logits: dict[int, tuple[int, int]] = {}
+        self._scripts = _in_tokens(scripts)
+        self._kv = kv
+
+    def make(self, request: Generate, seed: int) -> ScriptedSampler:
+        self.made.append(ScriptedSampler(request, self._scripts[request.prompt], seed))
+        return self.made[-1]
+
+    def sample(self, sampler: ScriptedSampler, index: int) -> int:
+        assert index in self.logits, "logits that were not asked for"
+        slot, length = self.logits[index]
+        self._kv.check_slot(slot, length)
+        assert sampler.follows(self._kv.tokens(slot)[:length], self._kv.cells), "the slot holds another sequence"
+        token = sampler.reply[sampler.given] if sampler.given < len(sampler.reply) else END
+        sampler.given += 1
+        return token
+
+
+class FakeModel:
+    """Answers ``scripts[prompt]`` and then END. ``batches`` are all batches that were decoded to their end.
+
+    ``during_decode`` is called in each decode, as if by another thread; an interruption then leaves half of the batch.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        *,
+        context: int = 200,
+        batch: int = 16,
+        sequences: int = 4,
+        draft_room: int = 0,
+        can_trim: bool = True,
+        can_shift: bool = True,
+    ) -> None:
+        slots = SLOTS_PER_SEQUENCE * sequences if can_trim else sequences
+        self.context = context
+        self.batch = batch
+        self.sequences = sequences
+        self.draft_room = draft_room
+        self.threads = 0
+        self.vocabulary = FakeVocabulary()
+        self.kv = FakeKV(context, slots, can_trim=can_trim, can_shift=can_shift)
+        self.samplers = FakeSamplers(scripts, self.kv)
+        self.batches: list[list[Part]] = []
+        self.during_decode: Callable[[], None] = lambda: None
+        self._interrupted = False
+
+    def interrupt(self, wanted: bool) -> None:
+        self._interrupted = wanted
+
+    def decode(self, batch: Batch) -> bool:
+        assert 0 < batch.size <= self.batch + self.sequences + self.draft_room, f"a batch of {batch.size} tokens"
+        self.samplers.logits = {}
+        moved = any(cell.moved for slot in self.kv.held for cell in slot)
+        self.kv.make_up_for_moves()
+        self.during_decode()
+        if self._interrupted:
+            assert self.kv.can_trim, "half a batch cannot be taken back from this model's memory"
+            assert not moved, "an interruption may leave cells that are moved by half"
+            self._fill(batch, batch.size // 2)
+            return False
+        parts = self._fill(batch, batch.size)
+        wanted = {index: int(batch.slots[index]) for index in range(batch.size) if batch.wants_logits[index]}
+        self.samplers.logits = {index: (slot, int(batch.positions[index]) + 1) for index, slot in wanted.items()}
+        self.batches.append([Part(slot, tuple(tokens), slot in wanted.values()) for slot, tokens in parts.items()])
+        return True
+
+    def _fill(self, batch: Batch, count: int) -> dict[int, list[int]]:
+        parts: dict[int, list[int]] = {}
+        for index in range(count):
+            slot, token = int(batch.slots[index]), int(batch.tokens[index])
+            self.kv.append(slot, int(batch.positions[index]), token)
+            parts.setdefault(slot, []).append(token)
+        self.kv.check_room()
+        return parts
+
+
+class FakeDrafter:
+    """Guesses what the scripts say; ``change`` may make another guess of a right one.
+
+    ``requests`` are all it was asked, ``forgotten`` the slots whose sequence has ended.
+    """
+
+    def __init__(self, scripts: Scripts, change: Callable[[list[int]], list[int]] = lambda guess: guess) -> None:
+        self.requests: list[DraftRequest] = []
+        self.forgotten: list[int] = []
+        self._scripts = _in_tokens(scripts)
+        self._change = change
+
+    def propose(self, requests: ReadOnly[DraftRequest]) -> list[list[int]]:
+        self.requests += requests
+        assert all(request.most >= 0 for request in requests), "less than nothing is wanted"
+        return [self._change(self._foresee(request.tokens))[: request.most] for request in requests]
+
     def forget(self, slot: int) -> None:
-        self.cache.pop(slot, None)
+        self.forgotten.append(slot)
+
+    def _foresee(self, tokens: list[int]) -> list[int]:
+        for prompt, reply in self._scripts.items():
+            text = [*prompt, *reply, END]
+            if len(tokens) >= len(prompt) and text[: len(tokens)] == tokens:
+                return text[len(tokens) :]
+        return []
+
+
+class AlwaysPays(Payoff):
+    """Finds that drafts of full length always pay. ``steps`` is what it was told of them."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.steps: list[Step] = []
+
+    def draft_limit(self, running: int) -> int:
+        return self._most
+
+    def record(self, step: Step) -> None:
+        self.steps.append(step)
+
+
+def eager_drafts(drafter: FakeDrafter, payoff: AlwaysPays, *, room: int, context: int) -> Drafts:
+    """Drafts that are tried in every step."""
+    drafts = Drafts(drafter, most=payoff._most, room=room, context=context)
+    drafts._payoff = payoff
+    return drafts

@@ -109,11 +109,13 @@ class ThreadGovernor:
             if self._trial.winner:
                 self._settle(now, self._trial.winner)
         if now >= self._next_look:
+            taken = self._taken()
+            if now - seconds < self._next_look + MEMORY_SECONDS:  # else it tells of a pause, which is over
+                self._look(now, taken)
             self._next_look = now + LOOK_SECONDS
-            self._look(now)
 
-    def _look(self, now: float) -> None:
-        free = self._free_cores(now)
+    def _look(self, now: float, taken: float) -> None:
+        free = self._free_cores(now, taken)
         self._scarce = free < self._most
         if not self._scarce:
             self._trial = None
@@ -121,9 +123,8 @@ class ThreadGovernor:
             self._fewest_tried = free
             self._trial = _Trial(sorted({free, self._best_when_scarce, self._most}))
 
-    def _free_cores(self, now: float) -> int:
+    def _free_cores(self, now: float, taken: float) -> int:
         """Cores that the others leave in their busiest moment of the last second: a game's pauses are not its end."""
-        taken = self._taken()
         # On a core they share with one of our threads they get as much of it as that thread, and want all of it.
         share = min((self._cores - taken) / self.threads, 1.0)
         self._wanted.append((now, taken / share if share > 0 else self._cores))
@@ -138,7 +139,10 @@ class ThreadGovernor:
         self._next_trial = now + self._patience
         self._best_when_scarce = winner
         self._trial = None
-        self._wanted.clear()  # measured beside changing counts of threads
+        # What was measured beside changing counts of threads says little.
+        self._wanted.clear()
+        self._taken()
+        self._next_look = now + LOOK_SECONDS
 
 
 class _Trial:

@@ -183,7 +183,7 @@ class PrefixCache:
                 continue
             rest = prompt[start:]
             at, run = longest_run(as_tokens(slot.tokens[start:]), rest, LEAST_SHIFT)
-            if start + run >= kept and at > 0 and 2 * run > len(rest):
+            if start + run >= kept and 2 * run > len(rest):
                 kept, found = start + run, (slot, start, start + at, start + at + run)
         if not found:
             return None

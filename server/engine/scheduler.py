@@ -127,6 +127,5 @@ class Scheduler:
 
     def _follows_a_reader(self, tokens: Tokens) -> bool:
         readers = [other for other in self.running if other.reading] if self._share_prefixes else []
-        coming = [(common_prefix(other.tokens, tokens), other.cached) for other in readers]
-        worth = max((shared for shared, cached in coming if shared > cached), default=0)
-        return worth >= WORTH_WAITING and worth > self._cache.known(tokens) + WORTH_WAITING
+        worth = max((common_prefix(other.tokens, tokens) for other in readers), default=0)
+        return worth > WORTH_WAITING and worth > self._cache.known(tokens) + WORTH_WAITING

@@ -17,6 +17,13 @@ MOST_SLOTS = 120  # two llama.cpp sequences each, of 256
 MOST_STATES = 4
 BLOCK = 128
 
+# When cells move, llama.cpp rotates the keys of all layers. These models have layers whose keys are not rotated (the
+# last two only such: they add the position to the text), and would be spoilt, as was seen with SmolLM3.
+UNROTATED = frozenset(
+    {"afmoe", "cohere2", "cohere2moe", "exaone-moe", "exaone4", "llama4", "muse-glimmer", "smallthinker", "smollm3"}
+    | {"gpt2", "starcoder"}
+)
+
 log = logging.getLogger("tavernkeep.engine")
 
 
@@ -25,7 +32,8 @@ class Layout:
 
     ``slots`` sequences can be held, running or kept for later. With ``can_trim`` a part of a slot can be removed or
     copied; recurrent and hybrid models hold one state for all they have read, and a cache of the sliding window alone
-    has lost what lies before it: they can only go on where they stopped.
+    has lost what lies before it: they can only go on where they stopped. With ``can_move`` tokens can change their
+    positions.
     """
 
     def __init__(self, model: Any, sequences: int, *, window_only: bool) -> None:
@@ -35,10 +43,12 @@ class Layout:
         self.sequences = min(sequences, MOST_STATES) if not self.can_trim else sequences
         self.slots = min(SLOTS_PER_SEQUENCE * sequences, MOST_SLOTS) if self.can_trim else self.sequences
         self.guarded = self.can_trim and self.window > 0
+        self.can_move = self.can_trim and _architecture(model) not in UNROTATED
         if recurrent:
             log.info("This model keeps a running state: a prompt is read again unless it continues what was read last.")
         elif not self.can_trim:
-            log.info("Only the sliding window is kept: a prompt is read again unless it continues what was read last.")
+            reason = "Only the sliding window is kept" if window_only else "This model's sliding window is very short"
+            log.info("%s: a prompt is read again unless it continues what was read last.", reason)
 
     @property
     def native_sequences(self) -> int:
@@ -65,13 +75,14 @@ class KVCache:
         self.cells: int = llama.llama_n_ctx(context)
         self.slots = layout.slots
         self.can_trim = layout.can_trim
-        self.can_shift = shift and layout.can_trim and llama.llama_memory_can_shift(self._memory)
+        self.can_shift = shift and layout.can_move and llama.llama_memory_can_shift(self._memory)
         if shift and layout.can_trim and not self.can_shift:
             log.info("This model cannot shift its context: where a chat loses its oldest messages it is read again.")
 
     def clear(self) -> None:
         """Empty the pool."""
         llama.llama_memory_clear(self._memory, True)
+        self._guarded_to = [0] * self.slots
 
     def forget(self, slot: int) -> None:
         """Free all cells of a slot that no other holds."""
@@ -122,16 +133,20 @@ class KVCache:
         llama.llama_memory_seq_rm(self._memory, self._spare, -1, -1)
 
     def guard(self, batch: Batch) -> None:
-        """Hold what a batch has added, before llama.cpp takes it for invisible."""
+        """Hold what a batch has added, before llama.cpp takes it for invisible.
+
+        A window slides with every token, or (Llama 4) jumps by its whole length; this is in time for both.
+        """
         if not self._layout.guarded:
             return
         for slot in np.unique(batch.slots[: batch.size]):
             length = int(batch.positions[: batch.size][batch.slots[: batch.size] == slot].max()) + 1
-            if length - self._guarded_to[slot] >= self._layout.window:
+            if length // self._layout.window > self._guarded_to[slot] // self._layout.window:
                 self._hold(int(slot), self._guarded_to[slot], length)
 
     def _hold(self, slot: int, start: int, end: int) -> None:
         if self._layout.guarded:
+            start = min(start, self._guarded_to[slot])
             llama.llama_memory_seq_cp(self._memory, slot, self._guard_of(slot), start, end)
             self._guarded_to[slot] = end
 
@@ -142,3 +157,9 @@ class KVCache:
         llama.llama_memory_seq_rm(self._memory, slot, start, end)
         if self._layout.guarded:
             llama.llama_memory_seq_rm(self._memory, self._guard_of(slot), start, end)
+
+
+def _architecture(model: Any) -> str:
+    name = ctypes.create_string_buffer(64)
+    llama.llama_model_meta_val_str(model, b"general.architecture", name, len(name))
+    return name.value.decode()
