@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from server.engine.cells import Cells
-from server.engine.ram_store import Block, RamStore
+from server.engine.ram_store import BLOCK, Block, RamStore
 from server.engine.tokens import Tokens, as_tokens, common_prefix, longest_run
 
 SHORT_TAIL = 4
@@ -109,12 +109,15 @@ class PrefixCache:
             self._forget(slot)
 
     def make_room(self, count: int, keep: Slot | None = None) -> bool:
-        """Drop idle slots, those not used for longest first, until ``count`` cells are free; False if it cannot be."""
+        """Drop the ends of idle slots, those not used for longest first, until ``count`` cells are free.
+
+        Returns False if that cannot be.
+        """
         while self._cells.free < count:
             idle = [slot for slot in self._slots if slot.tokens and not slot.busy and slot is not keep]
             if not idle:
                 return False
-            self._evict(min(idle, key=lambda slot: slot.used))
+            self._evict(min(idle, key=lambda slot: slot.used), max(count - self._cells.free, BLOCK))
         return True
 
     def extend(self, slot: Slot, tokens: ReadOnly[int]) -> None:
@@ -218,15 +221,16 @@ class PrefixCache:
             if not slot.busy and not slot.tokens:
                 return slot
         oldest = min((slot for slot in self._slots if not slot.busy and slot is not keep), key=lambda slot: slot.used)
-        self._evict(oldest)
+        self._evict(oldest, len(oldest.tokens))
         return oldest
 
     # --- what leaves the pool ---
 
-    def _evict(self, slot: Slot) -> None:
+    def _evict(self, slot: Slot, count: int) -> None:
+        """Drop the last ``count`` tokens of an idle slot; RAM keeps all of it."""
         for start, end in self._ram.missing(slot.tokens) if self._ram.limit else ():
             self._ram.add(slot.tokens[:end], start, self._kv.save(slot.number, start, end))
-        self._forget(slot)
+        self.trim(slot, max(len(slot.tokens) - count, 0))
 
     def _forget(self, slot: Slot) -> None:
         self._kv.forget(slot.number)
