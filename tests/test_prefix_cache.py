@@ -499,3 +499,24 @@ def test_a_running_state_is_not_shared():
     cache.run(ONE)
     assert cache.begin(ONE + TWO)[1] == ""
     assert not cache.prefixes.fits(as_tokens(tokens_of(ONE + "x" * 1801)), 0)
+
+
+def test_with_ram_to_go_to_idle_prompts_keep_an_eighth_of_the_cells_beside_the_last_one():
+    cache = Cache(cells=1600, ram=PLENTY)
+    texts = [f"{number}" * 150 for number in range(6)]
+    cache.keep(*texts)
+    assert cache.prefixes.cells_kept() == 200
+    assert cache.begin(texts[5])[1] == texts[5][:-1]
+    assert cache.begin(texts[0])[1] == texts[0][:-1], "from RAM"
+
+
+def test_without_ram_to_go_to_idle_prompts_keep_all_cells():
+    cache = Cache(cells=1600)
+    cache.keep(*(f"{number}" * 150 for number in range(6)))
+    assert cache.prefixes.cells_kept() == 900
+
+
+def test_the_prompt_used_last_is_kept_whole_however_long():
+    cache = Cache(cells=1600, ram=PLENTY)
+    cache.keep("a" * 900)
+    assert cache.prefixes.cells_kept() == 900
