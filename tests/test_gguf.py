@@ -14,7 +14,7 @@ from server.errors import ModelLoadError
 from server.events import ModelFile
 from server.model import gguf
 
-UINT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 6, 7, 8, 9, 10
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
 F32, Q4_1 = 0, 3
 
 METADATA: dict[str, tuple[int, Any]] = {
@@ -44,7 +44,7 @@ def value_of(kind: int, value: Any) -> bytes:
     if kind == ARRAY:
         inner, entries = value
         return struct.pack("<IQ", inner, len(entries)) + b"".join(value_of(inner, entry) for entry in entries)
-    return struct.pack({UINT32: "<I", FLOAT32: "<f", BOOL: "<?", UINT64: "<Q"}[kind], value)
+    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?", UINT64: "<Q"}[kind], value)
 
 
 def tensor(name: str, dimensions: tuple[int, ...], kind: int, offset: int) -> bytes:

@@ -87,6 +87,18 @@ def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> 
     assert all(b'"finish_reason": "length"' in body for body in bodies)
 
 
+def test_the_second_turn_shows_what_was_cached(app: Any) -> None:
+    server = press_start(app)
+    assert text_of(app.live.cached) == "—"
+    body = {"prompt": "The innkeeper counts his coins and sighs.", "max_length": 1}
+    for _ in range(2):
+        asking = threading.Thread(target=server.post, args=("/api/v1/generate", body))
+        asking.start()
+        pump(app, lambda asking=asking: not asking.is_alive(), "the reply")
+    pump(app, lambda: text_of(app.live.cached).startswith("4"), "nearly half of two prompts")
+    assert text_of(app.live.kept).endswith(" tokens")
+
+
 def test_a_killed_engine_is_told_in_words_and_start_works_again(app: Any) -> None:
     server = press_start(app)
     engine = app._controller._engine
