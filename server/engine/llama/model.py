@@ -34,6 +34,7 @@ class LlamaModel:
 
     def __init__(self, spec: LoadModel, native_log: NativeLog, on_progress: Callable[[float], None]) -> None:
         self._native_log = native_log
+        native_log.errors.clear()  # the log may have served another model before
         devices = load_backends()
         variant = native_log.cpu_variant()
         llama.llama_backend_init()
@@ -133,7 +134,7 @@ class LlamaModel:
     def _apply_loras(self, context: Any, spec: LoadModel) -> None:
         adapters = []
         for path, _scale in spec.loras:
-            self._native_log.lines.clear()  # what is said from here on is about this file
+            self._native_log.errors.clear()  # what is said from here on is about this file
             adapters.append(llama.llama_adapter_lora_init(self._model, os.fsencode(path)))
             if not adapters[-1]:
                 what = f"The LoRA {Path(path).name} cannot be used with {Path(spec.path).name}"
