@@ -10,12 +10,12 @@ import numpy as np
 
 from server.engine.batch import Batch
 from server.engine.llama.library import llama
+from server.engine.ram_store import BLOCK
 from server.errors import TavernkeepError
 
 SLOTS_PER_SEQUENCE = 2
 MOST_SLOTS = 120  # two llama.cpp sequences each, of 256
 MOST_STATES = 4
-BLOCK = 128
 
 # When cells move, llama.cpp rotates the keys of all layers. These models have layers whose keys are not rotated (the
 # last two only such: they add the position to the text), and would be spoilt, as was seen with SmolLM3.
