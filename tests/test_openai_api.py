@@ -93,7 +93,8 @@ def test_a_text_continued_reports_what_was_cached(client: openai.OpenAI) -> None
     assert first
     assert second
     assert second.prompt_tokens_details
-    assert second.prompt_tokens_details.cached_tokens == first.prompt_tokens
+    # What was said may go on as the second text does, so more than the first text may be cached.
+    assert first.prompt_tokens <= second.prompt_tokens_details.cached_tokens < second.prompt_tokens
 
 
 def test_the_async_client_streams_several_chats_at_once(server: Server) -> None:
