@@ -48,6 +48,7 @@ engine/                the engine process and the launcher's side of it
   batch.py             one llama.cpp batch being filled
   sampling.py          sampler settings -> llama.cpp's chain
   token_stream.py      token bytes -> text: whole characters, no stop strings
+  outbox.py            when events leave for the launcher
   drafts.py            drafts into the plan of a step, and what became of them
   speculation.py       tokens guessed ahead, and whether guessing pays
   draft_model.py       guesses from a second, smaller model

@@ -221,7 +221,7 @@ def test_one_thread_is_all_there_is():
 
 
 def test_threads_spin_only_briefly():
-    assert waiting_environment(game_mode=False) == {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+    assert waiting_environment(game_mode=False) == {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
 
 
 def test_in_game_mode_every_openmp_library_is_told_to_sleep():

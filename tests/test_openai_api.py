@@ -44,7 +44,7 @@ def test_a_streamed_chat_says_the_same_as_a_whole_one(client: openai.OpenAI) -> 
     whole = client.chat.completions.create(**options).choices[0].message.content
     pieces = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**options, stream=True)]
     assert "".join(pieces) == whole
-    assert len(pieces) > 10  # it came piece by piece
+    assert len(pieces) > 3  # it came piece by piece
 
 
 def test_a_stream_names_the_role_once_and_the_reason_once_and_ends_with_done(server: Server) -> None:

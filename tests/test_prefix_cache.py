@@ -501,13 +501,21 @@ def test_a_running_state_is_not_shared():
     assert not cache.prefixes.fits(as_tokens(tokens_of(ONE + "x" * 1801)), 0)
 
 
-def test_with_ram_to_go_to_idle_prompts_keep_an_eighth_of_the_cells_beside_the_last_one():
+def test_with_ram_to_go_to_only_the_prompt_used_last_keeps_its_cells():
     cache = Cache(cells=1600, ram=PLENTY)
     texts = [f"{number}" * 150 for number in range(6)]
     cache.keep(*texts)
-    assert 150 <= cache.prefixes.cells_kept() <= 200
+    assert cache.prefixes.cells_kept() == 150
     assert cache.begin(texts[5])[1] == texts[5][:-1]
     assert cache.begin(texts[0])[1] == texts[0][:-1], "from RAM"
+
+
+def test_with_ram_to_go_to_no_idle_prompt_keeps_cells_beside_a_running_one():
+    cache = Cache(cells=1600, ram=PLENTY)
+    cache.keep("a" * 150, "b" * 150)
+    cache.run("c" * 150)
+    assert cache.prefixes.cells_kept() == 0
+    assert cache.begin("b" * 150)[1] == "b" * 149, "from RAM"
 
 
 def test_without_ram_to_go_to_idle_prompts_keep_all_cells():

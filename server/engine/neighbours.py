@@ -14,7 +14,7 @@ from collections.abc import Sequence as ReadOnly
 
 import psutil
 
-BRIEFLY = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+BRIEFLY = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
 NOT_AT_ALL = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 NICE = 10
 

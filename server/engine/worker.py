@@ -24,6 +24,7 @@ from server.engine.engine import Engine
 from server.engine.llama.library import NativeLog
 from server.engine.llama.model import LlamaModel
 from server.engine.neighbours import CoreMeter, ThreadGovernor, lower_priority
+from server.engine.outbox import Outbox
 from server.engine.speculation import Drafter, PromptLookupDrafter
 from server.errors import TavernkeepError
 from server.events import (
@@ -101,6 +102,7 @@ class Worker:
         threading.Thread(target=_or_leave, args=(work,), daemon=True).start()
 
     def _serve(self, engine: Engine) -> None:
+        outbox = Outbox(self._send)
         next_stats = 0.0
         while True:
             events = self._take_commands(engine)
@@ -110,7 +112,7 @@ class Worker:
             if now >= next_stats or engine.idle:
                 events.append(engine.stats())
                 next_stats = now + STATS_SECONDS
-            self._send(events)
+            outbox.put(events, now)
 
     def _take_commands(self, engine: Engine) -> list[EngineEvent]:
         """Hand waiting commands to the engine; with nothing to do, sleep until one comes."""
