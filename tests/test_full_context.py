@@ -15,8 +15,8 @@ MORE_THAN_FITS = 300
 STORY: Any = {"prompt": "Once upon a time there was a dragon", "memory": "A tale for children. ", "ban_eos_token": True}
 
 
-def start(server: Server, **changes: Any) -> None:
-    server.controller.start(settings_for_tests(contextsize=CONTEXT, **changes))
+def start(server: Server, contextsize: int = CONTEXT, **changes: Any) -> None:
+    server.controller.start(settings_for_tests(contextsize=contextsize, **changes))
     server.wait_for(EngineState.READY)
 
 
@@ -64,3 +64,21 @@ def test_the_next_turn_works_after_a_reply_that_lost_its_beginning(own_server: S
     text = generate(own_server, temperature=0)["text"]
     again = generate(own_server, prompt=STORY["prompt"] + text, max_length=20)
     assert again["completion_tokens"] == 20
+
+
+def passage(name: str) -> str:
+    return "\n" + " ".join(f"{name} went to room {number} and opened door {number * 7}." for number in range(20))
+
+
+def test_a_chat_that_lost_its_oldest_message_is_not_read_again_though_another_came_between(own_server: Server) -> None:
+    start(own_server, contextsize=2048)
+
+    def read(text: str) -> Any:
+        usage = own_server.post("/v1/completions", {"prompt": text, "max_tokens": 4}).json["usage"]
+        return usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+    system, oldest, middle = "You are a guard in a tavern by the sea.", passage("Anna"), passage("Berta")
+    read(system + oldest + middle)
+    read(passage("Somebody else"))
+    prompt, cached = read(system + middle + "\nWho went to room 3?")
+    assert prompt - 20 < cached < prompt

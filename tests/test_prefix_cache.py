@@ -368,6 +368,28 @@ def test_what_is_held_elsewhere_anyway_is_not_shifted_for():
     assert cache.kv.cuts == 0
 
 
+def test_a_chat_that_went_to_ram_is_shifted_from_there():
+    long = message("long", 2 * BLOCK)
+    cache = swapped_out(SYSTEM + ONE + TWO + THREE + long, cells=1000)
+    slot, held = cache.begin(SYSTEM + TWO + THREE + long + FOUR)
+    assert held == SYSTEM + TWO + THREE + long
+    assert slot.shifted
+    cache.read(slot, SYSTEM + TWO + THREE + long + FOUR)
+
+
+def test_of_several_chats_in_ram_the_right_one_is_shifted():
+    others = [SYSTEM + message(f"other {number}", 3 * BLOCK) for number in range(3)]
+    cache = swapped_out(others[0], SYSTEM + ONE + TWO + THREE, *others[1:], cells=1000)
+    assert cache.begin(SYSTEM + TWO + THREE + FOUR[:50])[1] == SYSTEM + TWO + THREE
+
+
+@pytest.mark.parametrize(("cells", "held"), [(500, SYSTEM + TWO[: 2 * BLOCK - len(SYSTEM + ONE)]), (400, SYSTEM)])
+def test_a_chat_in_ram_is_shifted_as_far_as_there_is_room_to_load_it(cells: int, held: str):
+    cache = swapped_out(SYSTEM + ONE + TWO + THREE, cells=cells)
+    cache.run(message("busy", 200))
+    assert cache.begin(SYSTEM + TWO + THREE[:50])[1] == held
+
+
 def shared_chats(cells: int) -> Cache:
     """An idle chat, and a running one that holds most of its cells too."""
     cache = Cache(cells=cells)

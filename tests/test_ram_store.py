@@ -51,6 +51,22 @@ def blocks_below(block: Block) -> list[Block]:
 # --- what is found ---
 
 
+def alike(store: RamStore, text: str) -> set[str]:
+    """The stored texts that share all whole blocks with a text's beginning."""
+    return {b"".join(block.data for block in blocks).decode() for blocks in store.alike(tokens_of(text))}
+
+
+def test_chats_that_begin_alike_are_found_whole():
+    store = store_of("abcdefghij", "abcdefgXYZ", "abcdXXXXYY", "wxyz")
+    assert alike(store, "abcd and so on") == {"abcdefghij", "abcdefgXYZ", "abcdXXXXYY"}
+    assert alike(store, "abcdefgh and so on") == {"abcdefghij"}
+
+
+def test_with_less_than_a_block_in_common_all_chats_are_alike():
+    assert alike(store_of("abcdef", "wxyz"), "ab") == {"abcdef", "wxyz"}
+    assert alike(RamStore(PLENTY), "ab") == set()
+
+
 def test_an_empty_store_knows_nothing():
     assert found(RamStore(PLENTY), "abc") == ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -44,6 +45,19 @@ class Slot:
     busy: bool = False
     used: int = 0
     shifted: bool = False
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """What is left of a chat that lost its oldest messages: tokens 0 to ``start``, and ``moved`` to ``end``.
+
+    ``source`` holds the whole chat: an idle slot, or blocks in RAM.
+    """
+
+    source: Slot | list[Block]
+    start: int
+    moved: int
+    end: int
 
 
 class PrefixCache:
@@ -162,8 +176,8 @@ class PrefixCache:
         best = max(shared, key=lambda slot: (shared[slot], not slot.busy), default=None)
         held = shared[best] if best else 0
         blocks, in_ram = self._ram.match(prompt.tolist())
-        if survivor := self._shifted(prompt, shared, max(held, in_ram)):
-            return survivor
+        if survivors := self._survivors(prompt, max(held, in_ram)):
+            return self._shifted(survivors)
         if in_ram >= held + LEAST_FROM_RAM:
             return self._loaded(best, [block for block in blocks if block.end > held], in_ram)
         if best is None or not held:
@@ -179,26 +193,36 @@ class PrefixCache:
         whole = [slot for slot in idle if common_prefix(slot.tokens, prompt) == len(slot.tokens)]
         return max(whole, key=lambda slot: len(slot.tokens)) if whole else self._empty_slot()
 
-    def _shifted(self, prompt: Tokens, shared: dict[Slot, int], best: int) -> Slot | None:
-        """The slot of a chat that lost its oldest messages: its beginning, and the middle moved up to it.
+    def _survivors(self, prompt: Tokens, held: int) -> Survivors | None:
+        """The most that a shift can keep, if that is clearly more than the ``held`` tokens to be had without.
 
-        What is kept must be most of the rest of the prompt, so that two different chats are never mixed.
+        It must be most of the rest of the prompt, so that two different chats are never mixed.
         """
-        if not self._kv.can_shift:
+        most, found = held + LEAST_SHIFT - 1, None
+        if not self._kv.can_shift or len(prompt) <= most:
             return None
-        kept, found = best + LEAST_SHIFT, None
-        for slot, start in shared.items():
-            if slot.busy:
-                continue
+        for source, tokens in self._idle_chats(prompt):
+            start = common_prefix(tokens, prompt)
             rest = prompt[start:]
-            at, run = longest_run(as_tokens(slot.tokens[start:]), rest, LEAST_SHIFT)
-            if start + run >= kept and 2 * run > len(rest):
-                kept, found = start + run, (slot, start, start + at, start + at + run)
-        if not found:
-            return None
-        slot, start, moved, end = found
-        self.trim(slot, end)
-        self.cut(slot, start, moved)
+            at, run = longest_run(as_tokens(tokens[start:]), rest, LEAST_SHIFT)
+            if start + run > most and 2 * run > len(rest):
+                most, found = start + run, Survivors(source, start, start + at, start + at + run)
+        return found
+
+    def _idle_chats(self, prompt: Tokens) -> Iterator[tuple[Slot | list[Block], list[int]]]:
+        for slot in self._slots:
+            if slot.tokens and not slot.busy:
+                yield slot, slot.tokens
+        for blocks in self._ram.alike(prompt.tolist()):
+            yield blocks, [token for block in blocks for token in block.tokens]
+
+    def _shifted(self, survivors: Survivors) -> Slot:
+        """A slot with what a shift keeps, as far as there is room for the whole chat while it is loaded from RAM."""
+        start, moved, source = survivors.start, survivors.moved, survivors.source
+        slot = source if isinstance(source, Slot) else self._loaded(None, source, survivors.end)
+        self.trim(slot, survivors.end if len(slot.tokens) > moved else start)
+        if len(slot.tokens) > moved:
+            self.cut(slot, start, moved)
         return slot
 
     def _copied(self, source: Slot, length: int) -> Slot:
@@ -214,7 +238,7 @@ class PrefixCache:
         start = blocks[0].start
         slot = self._copied(best, start) if best and start else self._empty_slot()
         for block in blocks:
-            if not self.make_room(len(block.tokens), keep=slot):
+            if block.start >= length or not self.make_room(len(block.tokens), keep=slot):
                 break
             end = min(block.end, length)
             self._kv.load(slot.number, block.start, end, block.data)

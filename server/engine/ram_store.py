@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, field
 
@@ -58,6 +59,17 @@ class RamStore:
         for used in reversed(path):
             self._by_use.move_to_end(used)
         return path, end
+
+    def alike(self, tokens: ReadOnly[int]) -> Iterator[list[Block]]:
+        """The prompts stored here that share all whole blocks with the beginning of ``tokens``, each as its blocks."""
+        path, end = self.match(tokens)
+        whole = path[: end // BLOCK]
+        branches = [[*whole, child] for child in (whole[-1] if whole else self._root).children]
+        while branches:
+            branch = branches.pop()
+            branches += [[*branch, child] for child in branch[-1].children]
+            if not branch[-1].children:
+                yield branch
 
     def missing(self, tokens: ReadOnly[int]) -> list[tuple[int, int]]:
         """The ranges of ``tokens`` that :meth:`add` should be called with, one after the other, to hold all."""
