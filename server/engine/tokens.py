@@ -28,7 +28,8 @@ def longest_run(text: Tokens, run: Tokens, least: int) -> tuple[int, int]:
     """Where in ``text`` the longest beginning of ``run`` stands, and its length; (0, 0) when under ``least`` tokens."""
     if len(run) < least or len(text) < least:
         return 0, 0
-    starts = np.flatnonzero(text == run[0])
+    last = least - 1  # a run that is long enough has these tokens too; comparing all of it at every start takes long
+    starts = np.flatnonzero((text[: len(text) - last] == run[0]) & (text[last:] == run[last]))
     lengths = [(common_prefix(text[start:], run), int(start)) for start in starts]
     lengths = [(length, start) for length, start in lengths if length >= least]
     length, start = max(lengths, default=(0, 0))
