@@ -26,11 +26,13 @@ class Outbox:
 
     def put(self, events: ReadOnly[EngineEvent], now: float) -> None:
         """Take what came of a step that ended ``now`` (seconds)."""
-        others = [event for event in events if not isinstance(event, TextPiece)]
-        for piece in events:
-            if isinstance(piece, TextPiece):
-                before = self._waiting.pop(piece.request_id, None)
-                self._waiting[piece.request_id] = replace(piece, text=before.text + piece.text) if before else piece
+        others = []
+        for event in events:
+            if not isinstance(event, TextPiece):
+                others.append(event)
+                continue
+            before = self._waiting.pop(event.request_id, None)
+            self._waiting[event.request_id] = replace(event, text=before.text + event.text) if before else event
         if others or (self._waiting and now - self._sent >= HOLD_SECONDS):
             self._send([*self._waiting.values(), *others])
             self._waiting.clear()

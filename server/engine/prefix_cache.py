@@ -134,7 +134,7 @@ class PrefixCache:
         Returns False if that cannot be.
         """
         while self._cells.free < count:
-            idle = [slot for slot in self._slots if slot.tokens and not slot.busy and slot is not keep]
+            idle = self._idle(keep)
             if not idle:
                 return False
             self._evict(min(idle, key=lambda slot: slot.used), max(count - self._cells.free, BLOCK))
@@ -189,8 +189,7 @@ class PrefixCache:
 
     def _continued(self, prompt: Tokens) -> Slot:
         """For models whose memory cannot be cut: the idle slot that the prompt goes on from, or an empty one."""
-        idle = [slot for slot in self._slots if slot.tokens and not slot.busy]
-        whole = [slot for slot in idle if common_prefix(slot.tokens, prompt) == len(slot.tokens)]
+        whole = [slot for slot in self._idle() if common_prefix(slot.tokens, prompt) == len(slot.tokens)]
         return max(whole, key=lambda slot: len(slot.tokens)) if whole else self._empty_slot()
 
     def _survivors(self, prompt: Tokens, held: int) -> Survivors | None:
@@ -204,24 +203,25 @@ class PrefixCache:
         for source, tokens in self._idle_chats(prompt):
             start = common_prefix(tokens, prompt)
             rest = prompt[start:]
-            at, run = longest_run(as_tokens(tokens[start:]), rest, LEAST_SHIFT)
+            at, run = longest_run(tokens[start:], rest, LEAST_SHIFT)
             if start + run > most and 2 * run > len(rest):
                 most, found = start + run, Survivors(source, start, start + at, start + at + run)
         return found
 
-    def _idle_chats(self, prompt: Tokens) -> Iterator[tuple[Slot | list[Block], list[int]]]:
-        for slot in self._slots:
-            if slot.tokens and not slot.busy:
-                yield slot, slot.tokens
+    def _idle_chats(self, prompt: Tokens) -> Iterator[tuple[Slot | list[Block], Tokens]]:
+        for slot in self._idle():
+            yield slot, as_tokens(slot.tokens)
         for blocks in self._ram.alike(prompt.tolist()):
-            yield blocks, [token for block in blocks for token in block.tokens]
+            yield blocks, as_tokens([token for block in blocks for token in block.tokens])
 
     def _shifted(self, survivors: Survivors) -> Slot:
         """A slot with what a shift keeps, as far as there is room for the whole chat while it is loaded from RAM."""
         start, moved, source = survivors.start, survivors.moved, survivors.source
         slot = source if isinstance(source, Slot) else self._loaded(None, source, survivors.end)
-        self.trim(slot, survivors.end if len(slot.tokens) > moved else start)
-        if len(slot.tokens) > moved:
+        if len(slot.tokens) <= moved:
+            self.trim(slot, start)
+        else:
+            self.trim(slot, survivors.end)
             self.cut(slot, start, moved)
         return slot
 
@@ -246,22 +246,23 @@ class PrefixCache:
             slot.tokens += block.tokens[: end - block.start]
         return slot
 
+    def _idle(self, keep: Slot | None = None) -> list[Slot]:
+        """The slots that hold something and run nothing, but for ``keep``."""
+        return [slot for slot in self._slots if slot.tokens and not slot.busy and slot is not keep]
+
     def _empty_slot(self, keep: Slot | None = None) -> Slot:
         for slot in self._slots:
             if not slot.busy and not slot.tokens:
                 return slot
-        oldest = min((slot for slot in self._slots if not slot.busy and slot is not keep), key=lambda slot: slot.used)
+        oldest = min(self._idle(keep), key=lambda slot: slot.used)
         self._evict(oldest, len(oldest.tokens))
         return oldest
 
     # --- what leaves the pool ---
 
     def _empty_idle_slots(self, keep: Slot | None = None) -> None:
-        if not self._ram.limit:
-            return
-        for slot in self._slots:
-            if slot.tokens and not slot.busy and slot is not keep:
-                self._evict(slot, len(slot.tokens))
+        for slot in self._idle(keep) if self._ram.limit else ():
+            self._evict(slot, len(slot.tokens))
 
     def _evict(self, slot: Slot, count: int) -> None:
         """Drop the last ``count`` tokens of an idle slot; RAM keeps all of it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from server.engine.batch import Batch
-from server.engine.llama.library import llama
+from server.engine.llama.library import architecture, llama
 from server.engine.ram_store import BLOCK
 from server.errors import TavernkeepError
 
@@ -43,7 +43,7 @@ class Layout:
         self.sequences = min(sequences, MOST_STATES) if not self.can_trim else sequences
         self.slots = min(SLOTS_PER_SEQUENCE * sequences, MOST_SLOTS) if self.can_trim else self.sequences
         self.guarded = self.can_trim and self.window > 0
-        self.can_move = self.can_trim and _architecture(model) not in UNROTATED
+        self.can_move = self.can_trim and architecture(model) not in UNROTATED
         if recurrent:
             log.info("This model keeps a running state: a prompt is read again unless it continues what was read last.")
         elif not self.can_trim:
@@ -157,9 +157,3 @@ class KVCache:
         llama.llama_memory_seq_rm(self._memory, slot, start, end)
         if self._layout.guarded:
             llama.llama_memory_seq_rm(self._memory, self._guard_of(slot), start, end)
-
-
-def _architecture(model: Any) -> str:
-    name = ctypes.create_string_buffer(64)
-    llama.llama_model_meta_val_str(model, b"general.architecture", name, len(name))
-    return name.value.decode()

@@ -11,12 +11,13 @@ import re
 import sys
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from llama_cpp import llama_cpp as llama
 
 from server.errors import ModelLoadError
 
-__all__ = ["NativeLog", "cpu_buffer_type", "llama", "load_backends"]
+__all__ = ["NativeLog", "architecture", "cpu_buffer_type", "llama", "load_backends"]
 
 KEPT_LOG_LINES = 50
 DEBUG, ERROR, CONTINUED = 1, 4, 5  # of llama.cpp's log levels
@@ -61,6 +62,13 @@ def cpu_buffer_type() -> int:
     ggml = _ggml()
     handle: int = ggml.ggml_backend_dev_buffer_type(ggml.ggml_backend_dev_by_type(CPU_DEVICE))
     return handle
+
+
+def architecture(model: Any) -> str:
+    """What kind of model it is, as its file names it: ``llama``, ``gemma3`` and so on."""
+    name = ctypes.create_string_buffer(256)
+    size = llama.llama_model_meta_val_str(model, b"general.architecture", name, len(name))
+    return name.value.decode("utf-8", "replace") if size >= 0 else ""
 
 
 class NativeLog:

@@ -13,7 +13,7 @@ import numpy as np
 
 from server.engine.batch import Batch
 from server.engine.llama.kv_cache import KVCache, Layout
-from server.engine.llama.library import NativeLog, llama, load_backends
+from server.engine.llama.library import NativeLog, architecture, llama, load_backends
 from server.engine.llama.params import context_params, model_params, warn_beyond_training
 from server.engine.llama.samplers import Samplers
 from server.engine.llama.vocabulary import Vocabulary
@@ -161,7 +161,7 @@ class LlamaModel:
         return ModelInfo(
             name=Path(path).stem,
             path=path,
-            architecture=self._metadata("general.architecture"),
+            architecture=architecture(self._model),
             parameters=llama.llama_model_n_params(self._model),
             size=llama.llama_model_size(self._model),
             quantisation=(llama.llama_ftype_name(llama.llama_model_ftype(self._model)) or b"").decode(),
@@ -174,8 +174,3 @@ class LlamaModel:
             devices=devices,
             cpu_variant=variant,
         )
-
-    def _metadata(self, key: str) -> str:
-        buffer = ctypes.create_string_buffer(256)
-        size = llama.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
