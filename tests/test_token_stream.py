@@ -33,10 +33,10 @@ def stream_of(pieces: list[bytes], stops: tuple[str, ...] = (), keep_stop: bool 
     stream = TokenStream(stops, keep_stop)
     released = []
     for piece in pieces:
-        released.append(stream.push(piece))
+        released.append(stream.push(piece).text)
         if stream.stopped:
             break
-    return [*released, stream.finish()], stream.stopped
+    return [*released, stream.finish().text], stream.stopped
 
 
 def read(pieces: list[bytes], stops: tuple[str, ...] = (), keep_stop: bool = False) -> str:
@@ -89,32 +89,32 @@ def test_bytes_that_are_no_utf8_are_dropped_and_never_replaced(data):
 
 
 def test_text_flows_at_once_when_no_stop_can_begin_in_it():
-    assert TokenStream(("###",)).push(b"Well met") == "Well met"
+    assert TokenStream(("###",)).push(b"Well met").text == "Well met"
 
 
 def test_only_what_may_begin_a_stop_is_held_back():
     stream = TokenStream(("###",))
-    assert stream.push(b"Well met ##") == "Well met "
-    assert stream.push(b"!") == "##!"
+    assert stream.push(b"Well met ##").text == "Well met "
+    assert stream.push(b"!").text == "##!"
 
 
 def test_a_beginning_that_came_to_nothing_is_released_at_the_end():
     stream = TokenStream(("\nPlayer:",))
-    assert stream.push(b"Farewell.\nPlay") == "Farewell."
-    assert stream.finish() == "\nPlay"
+    assert stream.push(b"Farewell.\nPlay").text == "Farewell."
+    assert stream.finish().text == "\nPlay"
 
 
 def test_nothing_is_released_after_a_stop():
     stream = TokenStream(("###",))
-    assert stream.push(b"a### b") == "a"
+    assert stream.push(b"a### b").text == "a"
     assert stream.stopped
-    assert stream.finish() == ""
+    assert stream.finish().text == ""
 
 
 def test_half_a_character_at_the_end_is_dropped():
     stream = TokenStream()
-    assert stream.push("é🙂".encode()[:-1]) == "é"
-    assert stream.finish() == ""
+    assert stream.push("é🙂".encode()[:-1]).text == "é"
+    assert stream.finish().text == ""
 
 
 def test_keep_stop_releases_the_stop_and_nothing_after_it():

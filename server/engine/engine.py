@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from server.engine.batch import Batch
@@ -16,7 +17,8 @@ from server.engine.prefix_cache import KVCache, PrefixCache
 from server.engine.scheduler import Chunk, Scheduler
 from server.engine.sequence import Sequence
 from server.engine.stats import SpeedMeter
-from server.engine.token_stream import TokenStream
+from server.engine.thinking import ThinkingLimit
+from server.engine.token_stream import Said, TokenStream
 from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, TextPiece
 
 LONGEST_GAP = 0.1
@@ -27,18 +29,23 @@ log = logging.getLogger("tavernkeep.engine")
 
 
 class Vocabulary(Protocol):
-    """Tokens to text; :class:`~server.engine.llama.vocabulary.Vocabulary` is the real one."""
+    """Tokens and text; :class:`~server.engine.llama.vocabulary.Vocabulary` is the real one."""
 
+    def tokenize(self, text: str, *, special: bool) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
     def is_end(self, token: int) -> bool: ...
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]: ...
+    def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]: ...
 
 
 class Samplers(Protocol):
-    """The draw of a token; :class:`~server.engine.llama.samplers.Samplers` is the real one."""
+    """The draw of a token, or one that is given; :class:`~server.engine.llama.samplers.Samplers` is the real one."""
 
     def make(self, request: Generate, seed: int) -> Any: ...
-    def sample(self, sampler: Any, index: int) -> int: ...
+    def sample(
+        self, sampler: Any, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
+    ) -> int: ...
+    def accept(self, sampler: Any, token: int) -> None: ...
 
 
 class Model(Protocol):
@@ -116,7 +123,7 @@ class Engine:
                     f" the context of {self._model.context} tokens.",
                 )
             ]
-        stream = TokenStream(request.stop, request.keep_stop)
+        stream = TokenStream(request.stop, request.keep_stop, request.thinking)
         self._scheduler.enqueue(Sequence(request, self._clock(), stream))
         return []
 
@@ -193,7 +200,7 @@ class Engine:
         sequence.reused = sequence.cached
         try:
             sequence.sampler = self._model.samplers.make(sequence.request, sequence.seed)
-            sequence.stop_tokens = self._model.vocabulary.stop_tokens(sequence.request.stop)
+            self._learn_tokens(sequence)
         except Exception:  # one odd request must not end the process for everyone
             log.exception("Request %d could not start.", sequence.request.request_id)
             self._scheduler.remove(sequence)
@@ -205,6 +212,14 @@ class Engine:
             cached_tokens=totals.cached_tokens + sequence.reused,
         )
         return []
+
+    def _learn_tokens(self, sequence: Sequence) -> None:
+        request, vocabulary = sequence.request, self._model.vocabulary
+        sequence.stop_tokens = vocabulary.stop_tokens(request.stop)
+        sequence.shown = vocabulary.shown_tokens(request.shown)
+        if request.thinking:
+            tokenize = partial(vocabulary.tokenize, special=False)
+            sequence.thinking = ThinkingLimit(request.thinking, sequence.stream, tokenize)
 
     def _decode(self, plan: list[Chunk]) -> list[Sampled] | None:
         """Run the planned batch; returns what has logits now, or None when it was interrupted and nothing is done."""
@@ -245,10 +260,10 @@ class Engine:
         sequence, slot = entry.sequence, entry.sequence.slot
         assert slot is not None
         sequence.first_token = sequence.first_token or self._clock()
-        text = ""
+        said = Said()
         for ahead, guess in enumerate((*entry.draft, None)):
-            token = self._model.samplers.sample(sequence.sampler, entry.index + ahead)
-            text += self._take_token(sequence, token)
+            token = self._next_token(sequence, entry.index + ahead)
+            said = said.then(self._take_token(sequence, token))
             entry.wrong = guess is not None and token != guess
             if sequence.finished or token != guess:
                 break
@@ -256,26 +271,42 @@ class Engine:
         if entry.draft:
             self._cache.trim(slot, len(slot.tokens) - len(entry.draft) + entry.right)
             self._count_drafts(sequence, len(entry.draft), entry.right)
-        events = self._piece(sequence, text)
+        events = self._piece(sequence, said)
         if sequence.finished:
             return events + self._close(sequence)
         if len(sequence.tokens) > self._model.context:
             self._shift(sequence)
         return events
 
-    def _take_token(self, sequence: Sequence, token: int) -> str:
-        """Add a token to a reply; returns the text that may leave now."""
+    def _next_token(self, sequence: Sequence, index: int) -> int:
+        """Draw the token after the batch entry ``index``, or take the one that ends a thought in the model's place."""
+        samplers, thinking = self._model.samplers, sequence.thinking
+        if not thinking:
+            return samplers.sample(sequence.sampler, index)
+        token = thinking.next_token()
+        if token is None:
+            constrained = not sequence.stream.thinking
+            return samplers.sample(sequence.sampler, index, constrained=constrained, also=thinking.openings)
+        samplers.accept(sequence.sampler, token)
+        return token
+
+    def _take_token(self, sequence: Sequence, token: int) -> Said:
+        """Add a token to a reply; returns what may leave now."""
         sequence.tokens.append(token)
         sequence.generated += 1
-        if self._model.vocabulary.is_end(token) or token in sequence.stop_tokens:
+        if sequence.thinking:
+            sequence.thinking.count()
+        # A stop text that is shown may be a tag, and in a thought tags come first.
+        stops = token in sequence.stop_tokens and not (sequence.stream.thinking and token in sequence.shown)
+        if stops or self._model.vocabulary.is_end(token):
             sequence.finished = FinishReason.STOP
-            return ""
-        text = sequence.stream.push(self._model.vocabulary.piece(token))
+            return Said()
+        said = sequence.stream.push(sequence.shown.get(token) or self._model.vocabulary.piece(token))
         if sequence.stream.stopped:
             sequence.finished = FinishReason.STOP
         elif sequence.generated >= sequence.request.max_tokens:
             sequence.finished = FinishReason.LENGTH
-        return text
+        return said
 
     def _shift(self, sequence: Sequence) -> None:
         """The context is full: the older half of what need not be kept goes, and the reply goes on."""
@@ -298,5 +329,7 @@ class Engine:
         sequence.sampler = None
         return [*self._piece(sequence, sequence.stream.finish()), sequence.summary(self._clock())]
 
-    def _piece(self, sequence: Sequence, text: str) -> list[EngineEvent]:
-        return [TextPiece(sequence.request.request_id, text, sequence.generated)] if text else []
+    def _piece(self, sequence: Sequence, said: Said) -> list[EngineEvent]:
+        if not said:
+            return []
+        return [TextPiece(sequence.request.request_id, said.text, sequence.generated, said.thought, said.unsaid)]

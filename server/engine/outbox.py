@@ -32,8 +32,19 @@ class Outbox:
                 others.append(event)
                 continue
             before = self._waiting.pop(event.request_id, None)
-            self._waiting[event.request_id] = replace(event, text=before.text + event.text) if before else event
+            self._waiting[event.request_id] = _merged(before, event) if before else event
         if others or (self._waiting and now - self._sent >= HOLD_SECONDS):
             self._send([*self._waiting.values(), *others])
             self._waiting.clear()
             self._sent = now
+
+
+def _merged(before: TextPiece, event: TextPiece) -> TextPiece:
+    """Both in one; what the later one takes back was thought."""
+    unsaid, text = (before.text, "") if event.unsaid else ("", before.text)
+    return replace(
+        event,
+        text=text + event.text,
+        thought=before.thought + unsaid + event.thought,
+        unsaid=before.unsaid or event.unsaid,
+    )

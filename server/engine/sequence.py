@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.engine.prefix_cache import Slot
+from server.engine.thinking import ThinkingLimit
 from server.engine.token_stream import TokenStream
 from server.events import Finished, FinishReason, Generate
 
@@ -17,7 +19,8 @@ class Sequence:
 
     ``tokens`` is the prompt followed by what was generated. Its ``slot`` holds the first ``cached`` of them in the KV
     cache, so ``tokens[cached:]`` is what the next steps must decode: much while the prompt is read, one token
-    afterwards. A sequence without a slot waits: it is new, or was preempted.
+    afterwards. A sequence without a slot waits: it is new, or was preempted. ``shown`` are the bytes of special tokens
+    that are part of its text.
     """
 
     request: Generate
@@ -28,6 +31,8 @@ class Sequence:
     generated: int = 0
     sampler: Any = None
     stop_tokens: frozenset[int] = frozenset()
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+    thinking: ThinkingLimit | None = None
     seed: int = field(init=False)
     started: float = 0.0
     first_token: float = 0.0

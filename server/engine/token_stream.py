@@ -1,53 +1,236 @@
-"""Token bytes in, safe text out: only whole characters, and nothing of a stop string."""
+"""Token bytes in, safe text out: whole characters, nothing of a stop text, and thinking told apart from speech."""
 
 from __future__ import annotations
 
 import codecs
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.events import Thinking
+
+BETWEEN_THOUGHTS = "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What may leave now: ``text`` that is said and ``thought``. ``unsaid``: all text before it was thought as well."""
+
+    text: str = ""
+    thought: str = ""
+    unsaid: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.thought or self.unsaid)
+
+    def then(self, later: Said) -> Said:
+        """Both in one."""
+        if later.unsaid:
+            return Said(later.text, self.thought + self.text + later.thought, unsaid=True)
+        return Said(self.text + later.text, self.thought + later.thought, self.unsaid)
 
 
 class TokenStream:
     """The text side of one reply.
 
-    Text is held back while it may still turn out to be the beginning of a stop string, and while a character's
+    Text is held back while it may still turn out to be the beginning of a stop text or a tag, and while a character's
     bytes are incomplete. Bytes that are no UTF-8 at all are dropped, never replaced by U+FFFD.
+
+    Tags belong to neither text nor thought, and stop texts count in what is said only. A closing tag that nothing has
+    opened tells that the reply began as a thought, if it is the first tag and anything follows. Whitespace around a thought is dropped:
+    a stop text such as a line break must not end the reply right behind it.
+
+    ``thinking`` is whether the next token belongs to a thought, which ``closing_tag`` ends; ``spoken`` whether more
+    than whitespace was said.
     """
 
-    def __init__(self, stop: tuple[str, ...] = (), keep_stop: bool = False) -> None:
-        self._stop = tuple(filter(None, stop))
-        self._longest = max(map(len, self._stop), default=0)
-        self._keep_stop = keep_stop
+    def __init__(self, stop: tuple[str, ...] = (), keep_stop: bool = False, thinking: Thinking | None = None) -> None:
+        told = thinking or Thinking()
+        self._stops = _Stops(stop, keep_stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+        self._held = ""
+        self._ends: dict[str, tuple[str, ...]] = {}
+        for start, end in told.tags:
+            self._ends[start] = (*self._ends.get(start, ()), end)
+        self._dropped = frozenset(told.dropped)
+        closings = {end for _, end in told.tags} - set(stop)
+        self._speech_marks = self._marks = _Marks((*self._ends, *closings, *told.dropped))
+        self._blank = thinking is not None  # nothing but whitespace was said since the beginning or the last thought
+        self._lead = ""  # whitespace that is lost if a thought follows
+        self._tags_seen = False
+        self._orphan = False  # a closing tag has come that nothing had opened, and nothing since
+        self._thought_before = False
+        self._thought_any = False
+        self._thought_blank = False  # nothing but whitespace was thought since the tag
+        self._thought_gap = ""  # whitespace that is lost if the thought ends here
+        self._text = self._thought = ""
+        self._unsaid = False
+        self.closing_tag = ""
+        self.thinking = False
+        self.spoken = False
+        if told.closes:
+            self._open((told.closes,))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text has ended the reply."""
+        return self._stops.stopped
+
+    def push(self, piece: bytes) -> Said:
+        """Take a token's bytes; return what may leave now. Sets ``stopped`` when a stop text is complete."""
+        self._held += self._decoder.decode(piece)
+        while not self.stopped and (found := self._marks.first(self._held)):
+            start, end = found
+            mark = self._held[start:end]
+            self._pass_on(start)
+            self._held = self._held[len(mark) :]
+            self._turn(mark)
+        if not self.stopped:
+            self._pass_on(self._marks.undecided(self._held))
+        return self._release()
+
+    def finish(self) -> Said:
+        """The reply is over: what was held back was neither stop text nor tag after all."""
+        if self.stopped:
+            return Said()
+        self._pass_on(len(self._held))
+        self._text += self._stops.push(self._lead) + self._stops.finish()
+        return self._release()
+
+    def _release(self) -> Said:
+        said = Said(self._text, self._thought, self._unsaid)
+        self._text = self._thought = ""
+        self._unsaid = False
+        return said
+
+    def _pass_on(self, length: int) -> None:
+        text, self._held = self._held[:length], self._held[length:]
+        if not text:
+            return
+        if self.thinking:
+            self._think(text)
+        else:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._blank:
+            text = self._lead + text
+            words = text.lstrip()
+            self._lead = "" if words or self._thought_before else text
+            if not words:
+                return
+            if self._orphan:
+                self._unsay()
+            self._blank = False
+            self.spoken = True
+            text = words if self._thought_before else text
+        self._text += self._stops.push(text)
+
+    def _think(self, text: str) -> None:
+        if self._thought_blank:
+            text = text.lstrip()
+            if not text:
+                return
+            self._thought_blank = False
+            self._thought_any = True
+        text = self._thought_gap + text
+        words = text.rstrip()
+        self._thought += words
+        self._thought_gap = text[len(words) :]
+
+    def _turn(self, mark: str) -> None:
+        """A tag, or a text that is to be dropped, is complete."""
+        if self.stopped:
+            return
+        if self.thinking:
+            self._close()
+        elif mark in self._ends:
+            self._open(self._ends[mark])
+        elif mark not in self._dropped and not self._tags_seen:
+            self._orphan = self._blank = self._thought_before = True
+        self._tags_seen = True
+
+    def _open(self, ends: tuple[str, ...]) -> None:
+        if self._orphan:
+            self._unsay()
+        self.thinking = True
+        self.closing_tag = ends[0]
+        self._marks = _Marks(ends)
+        self._lead = ""
+        self._thought_blank = True
+        self._thought_gap = BETWEEN_THOUGHTS if self._thought_any else ""
+        self._thought_before = True
+
+    def _close(self) -> None:
+        self.thinking = False
+        self._marks = self._speech_marks
+        self._blank = True
+
+    def _unsay(self) -> None:
+        self._thought += self._text + self._stops.take_back()
+        self._text = self._lead = ""
+        self._unsaid = True
+        self._orphan = False
+        self._thought_any = self.spoken
+        self.spoken = False
+
+
+class _Stops:
+    """Ends what is said at the first stop text."""
+
+    def __init__(self, stop: tuple[str, ...], keep: bool) -> None:
+        self._marks = _Marks(stop)
+        self._keep = keep
         self._held = ""
         self.stopped = False
 
-    def push(self, piece: bytes) -> str:
-        """Take a token's bytes; return the text that may leave now. Sets ``stopped`` when a stop string is complete."""
-        self._held += self._decoder.decode(piece)
-        hits = [hit for hit in map(self._find, self._stop) if hit]
-        # The one that was complete first counts, so that a reply does not depend on where its tokens end.
-        found = min(hits, key=lambda hit: (hit[1], hit[0]), default=None)
+    def push(self, text: str) -> str:
+        if self.stopped:
+            return ""
+        self._held += text
+        found = self._marks.first(self._held)
         if found:
             start, end = found
             self.stopped = True
-            return self._release(end if self._keep_stop else start)
-        return self._release(len(self._held) - self._undecided())
-
-    def finish(self) -> str:
-        """The reply is over: what was held back was no stop string after all."""
-        return "" if self.stopped else self._release(len(self._held))
-
-    def _find(self, stop: str) -> tuple[int, int] | None:
-        start = self._held.find(stop)
-        return (start, start + len(stop)) if start >= 0 else None
-
-    def _undecided(self) -> int:
-        """How many characters at the end could still begin a stop string."""
-        for length in range(min(self._longest - 1, len(self._held)), 0, -1):
-            tail = self._held[-length:]
-            if any(stop.startswith(tail) for stop in self._stop):
-                return length
-        return 0
-
-    def _release(self, length: int) -> str:
+            return self._held[: end if self._keep else start]
+        length = self._marks.undecided(self._held)
         text, self._held = self._held[:length], self._held[length:]
         return text
+
+    def finish(self) -> str:
+        return "" if self.stopped else self.take_back()
+
+    def take_back(self) -> str:
+        """What is held, which then counts no longer."""
+        text, self._held = self._held, ""
+        return text
+
+
+class _Marks:
+    """Finds the first of several texts in a text that grows."""
+
+    def __init__(self, marks: Iterable[str]) -> None:
+        self._marks = tuple(filter(None, marks))
+        self._longest = max(map(len, self._marks), default=0)
+        self._any = re.compile("|".join(map(re.escape, self._marks)))
+        self._first = re.compile("|".join(sorted({re.escape(mark[0]) for mark in self._marks})))
+        self._beginnings = frozenset(mark[:length] for mark in self._marks for length in range(1, len(mark)))
+
+    def first(self, text: str) -> tuple[int, int] | None:
+        """Start and end of the one that is complete first, so that a reply does not depend on where its tokens end.
+
+        Of those that end together the longest counts.
+        """
+        if not self._marks or not self._any.search(text):
+            return None
+        ends = ((start + len(mark), start) for mark in self._marks if (start := text.find(mark)) >= 0)
+        end, start = min(ends)
+        return start, end
+
+    def undecided(self, text: str) -> int:
+        """Where that begins which may become one of them with the next letters; the text's length if there is none."""
+        if self._beginnings:
+            for letter in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
+                if text[letter.start() :] in self._beginnings:
+                    return letter.start()
+        return len(text)

@@ -46,12 +46,11 @@ class Vocabulary:
 
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]:
         """Those stop texts that are one special token, such as ``<|im_end|>``: their text never appears in a reply."""
-        candidates = (self.tokenize(text, special=False) for text in stop if text)
-        return frozenset(
-            tokens[0]
-            for tokens in candidates
-            if len(tokens) == 1 and llama.llama_vocab_is_control(self.pointer, tokens[0])
-        )
+        return frozenset(self._special_tokens(stop))
+
+    def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]:
+        """Those texts that are one special token, which :meth:`piece` would not write, and their bytes."""
+        return {token: self._read_piece(token, special=True) for token in self._special_tokens(texts)}
 
     def matches(self, other: Vocabulary) -> bool:
         """Whether both write the same tokens; one may have some more at the end, which families differ in."""
@@ -69,6 +68,14 @@ class Vocabulary:
     def text_of(self, token: int) -> str:
         """How a token is written, special ones too; "" for a token that does not exist."""
         return self._read_piece(token, special=True).decode("utf-8", "replace")
+
+    def _special_tokens(self, texts: ReadOnly[str]) -> list[int]:
+        candidates = (self.tokenize(text, special=False) for text in texts if text)
+        return [
+            tokens[0]
+            for tokens in candidates
+            if len(tokens) == 1 and llama.llama_vocab_is_control(self.pointer, tokens[0])
+        ]
 
     def _read_piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:
