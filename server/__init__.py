@@ -20,6 +20,7 @@ api/                   routes and shapes, no logic
   health.py            /health
   kobold.py            the KoboldAI and KoboldCpp dialect
   openai.py            the OpenAI dialect
+  prompt.py            which template is used and why, and the prompt it makes
 
 request/               what is asked for
   text_request.py      what a generation request is, whichever dialect it came in
@@ -27,13 +28,29 @@ request/               what is asked for
   samplers.py          sampler settings under all their names
   kobold.py            KoboldAI's JSON -> text request
   openai.py            OpenAI's JSON -> text request
+  messages.py          OpenAI's messages and tools
+  constraint.py        what a reply must look like: schemas, grammars, expressions
+  schema.py            JSON schemas, checked
+  thinking.py          what becomes of the model's thoughts
   budget.py            what of a prompt is left out when it does not fit the context
   prepare.py           text request -> the engine's command
   ledger.py            who asked for what: genkeys, abort, totals
 
 prompt/                messages -> prompt
-  chat.py              the model's own template, presets, fallbacks
-  jinja.py             chat templates in a sandbox
+  message.py           a chat and its parts
+  templates.py         which template is used, and why
+  preset.py            instruct presets: the text before and after each role's turn
+  chat.py              a chat rendered, in an order of roles that the template takes
+  jinja.py             chat templates in a process of their own, with limits
+  jinja_worker.py      that process: the sandbox
+  tools.py             tools told to models whose template knows none, and the grammar of a call
+  thinking.py          the tags models think between
+
+reply/                 what a reply turns into
+  tool_calls.py        what a model writes -> what it says, and its tool calls, while it streams
+  json_stream.py       text that comes in pieces, and the JSON in it
+  arguments.py         arguments written otherwise -> JSON
+  markers.py           the texts that frame tool calls
 
 engine/                the engine process and the launcher's side of it
   client.py            starts the process, sends commands, hands out events (runs in the launcher)
@@ -47,7 +64,8 @@ engine/                the engine process and the launcher's side of it
   tokens.py            comparing lists of tokens
   batch.py             one llama.cpp batch being filled
   sampling.py          sampler settings -> llama.cpp's chain
-  token_stream.py      token bytes -> text: whole characters, no stop strings
+  token_stream.py      token bytes -> text: whole characters, no stop strings, thoughts apart
+  thinking.py          how long a reply may think, and the tokens that end its thinking
   outbox.py            when events leave for the launcher
   drafts.py            drafts into the plan of a step, and what became of them
   speculation.py       tokens guessed ahead, and whether guessing pays

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,13 @@ from server.events import (
     ModelLoaded,
     RequestRow,
     Snapshot,
+    TemplateInfo,
 )
 from server.model import gguf
-from server.prompt import chat
-from server.prompt.chat import Preset
+from server.prompt import templates
+from server.prompt.jinja import Renderer
 from server.request.ledger import Ledger, Totals, to_abort
-from server.request.prepare import prepare
+from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.settings import Settings
 
@@ -61,7 +62,9 @@ class Controller:
         self._ids = itertools.count(1)
         self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
-        self._preset: Preset | None = None
+        self._renderer = Renderer()
+        self._choice: templates.Choice | None = None
+        self._preparer: Preparer | None = None
         self._ledger = Ledger()
         self._loaded_at = 0
         self._now = Snapshot()
@@ -79,7 +82,9 @@ class Controller:
         and when the settings or the port cannot be used, it raises :class:`TavernkeepError` and nothing has changed.
         """
         with self._operating:
-            preset = chat.load_preset(settings.chatcompletionsadapter)
+            choice = templates.read_choice(settings.chatcompletionsadapter)
+            if choice:
+                templates.check(choice, self._renderer)
             problem = _problem_with(settings)
             if problem and self._now.state is EngineState.READY:
                 raise problem
@@ -90,7 +95,7 @@ class Controller:
             except TavernkeepError:
                 self.settings = previous
                 raise
-            self._preset = preset
+            self._choice = choice
             if problem:
                 self._change(state=EngineState.FAILED, sentence=str(problem))
             else:
@@ -101,6 +106,7 @@ class Controller:
         with self._operating:
             self._unload()
             self._close_port()
+            self._renderer.close()
 
     def cancel(self, request_id: int) -> None:
         """End one reply at the next step; unknown ids are ignored."""
@@ -127,7 +133,7 @@ class Controller:
 
     def templates(self) -> tuple[str, ...]:
         """Names for the instruct template: ``AutoGuess`` first, then the presets."""
-        return (chat.AUTOMATIC, *chat.preset_names())
+        return templates.names()
 
     def starter_model(self) -> str:
         """Path of the model that came with the program, or "" when it is not there."""
@@ -135,18 +141,30 @@ class Controller:
 
     # --- for the HTTP routes ---
 
-    def generate(self, request: TextRequest, client: str, route: str) -> Generation:
-        """Queue a reply. Raises :class:`ModelNotReady`, :class:`ServerBusy` or :class:`BadRequest`."""
-        engine, model = self._ready()
-        build = prepare(request, engine, model, self._preset, self.settings.defaultgenamt)
-        most = _capacity(self.settings)
-        generation = engine.submit(build, most=most, genkey=request.genkey, client=client, route=route)
+    def prepare(self, request: TextRequest) -> Prepared:
+        """What ``request`` comes to: its prompt, what was left out. Raises :class:`ModelNotReady`, :class:`BadRequest`."""
+        return self._ready().preparer.prepare(request)
+
+    def generate(self, prepared: Prepared, genkey: str, client: str, route: str) -> Generation:
+        """Queue a reply. Raises :class:`ModelNotReady` or :class:`ServerBusy`."""
+        generation = self._ready().engine.submit(
+            prepared.build,
+            most=_capacity(self.settings),
+            genkey=genkey,
+            client=client,
+            route=route,
+            trimmed=prepared.trimmed,
+        )
         self._ledger.begin(generation)
         return generation
 
+    def sampler_defaults(self) -> dict[str, float]:
+        """Sampler settings that come with the chosen template, for requests that name none."""
+        return dict(self._choice.preset.defaults) if self._choice else {}
+
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text`` in the loaded model's vocabulary. Raises :class:`ModelNotReady`."""
-        return self._ready()[0].tokenize(text, special=special)
+        return self._ready().engine.tokenize(text, special=special)
 
     def text_so_far(self, genkey: str) -> str:
         """What the current reply of ``genkey`` has said; readable until that key's next reply starts."""
@@ -161,7 +179,11 @@ class Controller:
 
     def loaded_model(self) -> ModelInfo:
         """The model that answers. Raises :class:`ModelNotReady`."""
-        return self._ready()[1]
+        return self._ready().model
+
+    def slots(self) -> int:
+        """How many replies can run at the same time."""
+        return SEQUENCES
 
     def loaded_at(self) -> int:
         """When the model was loaded, in seconds since 1970."""
@@ -218,7 +240,7 @@ class Controller:
     def _unload(self) -> None:
         with self._lock:
             engine, self._engine = self._engine, None
-        self._change(state=EngineState.IDLE, progress=0.0, sentence="", model=None, stats=EngineStats())
+        self._change(state=EngineState.IDLE, progress=0.0, sentence="", model=None, template=None, stats=EngineStats())
         if engine:
             engine.close()
 
@@ -227,8 +249,7 @@ class Controller:
         if isinstance(event, LoadProgress):
             self._change(engine, progress=event.fraction)
         elif isinstance(event, ModelLoaded):
-            self._loaded_at = int(time.time())
-            self._change(engine, state=EngineState.READY, progress=1.0, model=event.info)
+            self._take_model(engine, event.info)
         elif isinstance(event, ModelFailed):
             self._fail(engine, event.sentence)
         elif isinstance(event, EngineStats):
@@ -236,8 +257,18 @@ class Controller:
         elif isinstance(event, LogLine):
             log.log(event.level, "%s", event.text)
 
+    def _take_model(self, engine: EngineClient, model: ModelInfo) -> None:
+        template = templates.choose(self._choice, model, self._renderer)
+        info = template.info
+        log.log(logging.WARNING if info.warning else logging.INFO, "Chat template: %s. %s", info.name, _why(info))
+        self._preparer = Preparer(engine, model, template, self._renderer, self.settings)
+        self._loaded_at = int(time.time())
+        self._change(engine, state=EngineState.READY, progress=1.0, model=model, template=info)
+
     def _fail(self, engine: EngineClient, sentence: str) -> None:
-        self._change(engine, state=EngineState.FAILED, sentence=sentence, model=None, stats=EngineStats())
+        self._change(
+            engine, state=EngineState.FAILED, sentence=sentence, model=None, template=None, stats=EngineStats()
+        )
 
     def _change(self, of: EngineClient | None = None, **changes: Any) -> None:
         """Change the snapshot. What comes ``of`` an engine that was replaced meanwhile, or after it failed, is void."""
@@ -253,11 +284,18 @@ class Controller:
         engine = self._engine
         return engine.generations() if engine else []
 
-    def _ready(self) -> tuple[EngineClient, ModelInfo]:
-        engine, now = self._engine, self._now
-        if engine and now.model and now.state is EngineState.READY:
-            return engine, now.model
+    def _ready(self) -> _Loaded:
+        engine, now, preparer = self._engine, self._now, self._preparer
+        if engine and preparer and now.model and now.state is EngineState.READY:
+            return _Loaded(engine, now.model, preparer)
         raise ModelNotReady(_describe(now))
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    engine: EngineClient
+    model: ModelInfo
+    preparer: Preparer
 
 
 class _WindowLog(logging.Handler):
@@ -322,6 +360,10 @@ def _problem_with(settings: Settings) -> ModelLoadError | None:
     return None
 
 
+def _why(template: TemplateInfo) -> str:
+    return f"{template.reason} {template.warning}".rstrip()
+
+
 def _describe(now: Snapshot) -> str:
     """The state in one sentence."""
     if now.state is EngineState.READY and now.model:
@@ -340,6 +382,7 @@ def _row(generation: Generation) -> RequestRow:
         route=generation.route,
         prompt_tokens=len(generation.request.prompt),
         completion_tokens=generation.tokens,
+        trimmed=generation.trimmed,
     )
 
 

@@ -46,6 +46,12 @@ class BadRequest(TavernkeepError):
         self.param = param
 
 
+class ContextLengthExceeded(BadRequest):
+    """A prompt that does not fit, of a request that does not want it shortened."""
+
+    code = "context_length_exceeded"
+
+
 class Unauthorized(TavernkeepError):
     """The server has a password and the request did not bring it."""
 

@@ -52,13 +52,49 @@ class Sampling:
     mirostat: int = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
-    grammar: str = ""
     logit_bias: tuple[tuple[int, float], ...] = ()
+
+
+class ConstraintKind(enum.Enum):
+    """The language a constraint is written in. Lark is llguidance's dialect of it, which can hold JSON schemas."""
+
+    GBNF = "gbnf"
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    LARK = "lark"
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a reply must look like, from its first token that is not thinking to its last."""
+
+    kind: ConstraintKind
+    text: str
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How a model thinks: between ``tags``, pairs of texts.
+
+    ``closes`` is the text that ends the thinking which the prompt has already begun, or "". After ``budget`` tokens the
+    engine ends it itself; 0 allows none, -1 any number. It does so with the text ``closing``, or with the closing tag
+    where that is "". What is thought is told apart from what is said, and stop texts and constraints do not apply to it.
+    ``dropped`` are texts cut out of what is said.
+    """
+
+    tags: tuple[tuple[str, str], ...] = ()
+    closes: str = ""
+    budget: int = -1
+    dropped: tuple[str, ...] = ()
+    closing: str = ""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a loaded model is. ``size`` is in bytes, ``parameters`` a count, ``quantisation`` llama.cpp's name of it."""
+    """What a loaded model is. ``size`` is in bytes, ``parameters`` a count, ``quantisation`` llama.cpp's name of it.
+
+    ``chat_template`` is the Jinja text in its file, ``tool_template`` the one some models have for chats with tools.
+    """
 
     name: str
     path: str
@@ -74,6 +110,7 @@ class ModelInfo:
     eos_text: str
     devices: tuple[str, ...]
     cpu_variant: str
+    tool_template: str = ""
 
 
 # --- commands -------------------------------------------------------------------------------------------------
@@ -129,7 +166,8 @@ class Generate:
 
     ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end. With
     ``shift`` a reply that reaches the end of the context goes on: the first ``keep`` tokens stay, the oldest of the
-    others go. Without it the reply ends there.
+    others go. Without it the reply ends there. ``shown`` are special tokens whose text is part of the reply. Without
+    ``thinking`` nothing is told apart.
     """
 
     request_id: int
@@ -141,6 +179,9 @@ class Generate:
     shift: bool = False
     keep: int = 0
     sampling: Sampling = field(default_factory=Sampling)
+    constraint: Constraint | None = None
+    thinking: Thinking | None = None
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +189,14 @@ class Cancel:
     """End a generation at the next step; what was generated so far stands."""
 
     request_id: int
+
+
+@dataclass(frozen=True)
+class CheckConstraint:
+    """Whether a constraint can be used with the loaded model's vocabulary."""
+
+    call_id: int
+    constraint: Constraint
 
 
 @dataclass(frozen=True)
@@ -159,7 +208,7 @@ class Tokenize:
     special: bool
 
 
-Command = LoadModel | Generate | Cancel | Tokenize
+Command = LoadModel | Generate | Cancel | Tokenize | CheckConstraint
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -188,11 +237,17 @@ class ModelFailed:
 
 @dataclass(frozen=True)
 class TextPiece:
-    """Whole characters of a reply; ``tokens`` is how many tokens the reply has so far."""
+    """Whole characters of a reply; ``tokens`` is how many tokens the reply has so far.
+
+    ``thought`` is what the model thought meanwhile. ``unsaid``: all text before this piece was thought as well, which
+    a closing tag without an opening one has shown only now.
+    """
 
     request_id: int
     text: str
     tokens: int
+    thought: str = ""
+    unsaid: bool = False
 
 
 @dataclass(frozen=True)
@@ -234,6 +289,14 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class ConstraintChecked:
+    """The result of a :class:`CheckConstraint` call: a sentence on what is wrong with it, or ""."""
+
+    call_id: int
+    problem: str
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """The engine's pulse, sent a few times a second while it works and once when it falls idle.
 
@@ -266,7 +329,18 @@ class LogLine:
     text: str
 
 
-EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Tokens | EngineStats | LogLine
+EngineEvent = (
+    LoadProgress
+    | ModelLoaded
+    | ModelFailed
+    | TextPiece
+    | Finished
+    | Refused
+    | Tokens
+    | ConstraintChecked
+    | EngineStats
+    | LogLine
+)
 
 
 # --- what the window and /health see ---------------------------------------------------------------------------
@@ -287,6 +361,25 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class TemplateInfo:
+    """Which instruct template chats are rendered with. ``source`` says in a few words where it comes from, ``reason``
+    in a sentence why it is used; ``warning`` is a sentence on what speaks against it, or ""."""
+
+    name: str
+    source: str
+    reason: str
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """What of a prompt was left out so that it fits the context: whole ``messages``, and ``tokens`` in all."""
+
+    messages: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
 class RequestRow:
     """One running or waiting request, as a person sees it."""
 
@@ -295,13 +388,14 @@ class RequestRow:
     route: str
     prompt_tokens: int
     completion_tokens: int
+    trimmed: Trimmed | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED.
 
-    ``threads`` is how many may generate; ``stats`` says how many do.
+    ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model.
     """
 
     state: EngineState = EngineState.IDLE
@@ -309,6 +403,7 @@ class Snapshot:
     sentence: str = ""
     address: str = ""
     model: ModelInfo | None = None
+    template: TemplateInfo | None = None
     threads: int = 0
     stats: EngineStats = field(default_factory=EngineStats)
     requests: tuple[RequestRow, ...] = ()

@@ -217,7 +217,23 @@ class Settings:
     )
     chatcompletionsadapter: str = _setting(
         "AutoGuess",
-        "Instruct template: AutoGuess uses the model's own, or name a preset or a JSON file.",
+        "Instruct template: AutoGuess uses the model's own; or a preset's name, a JSON or Jinja file, or JSON text.",
+    )
+    thinking: str = _setting(
+        "show",
+        "What the model thinks: show sends it apart from the reply on the OpenAI API, hide drops it, off forbids it.",
+        choices=("show", "hide", "off"),
+    )
+    thinkingbudget: int = _setting(
+        -1,
+        "Tokens a model may think before it must answer; -1 is any number.",
+        flags=("--reasoning-budget",),
+        minimum=-1,
+        maximum=1048576,
+    )
+    strictcontext: bool = _setting(
+        False,
+        "Refuse a prompt that does not fit the context instead of leaving out its oldest part.",
     )
     defaultgenamt: int = _setting(768, "Reply length in tokens when a request names none.", minimum=16, maximum=1048576)
     password: str = _setting("", "Key that clients must send as 'Authorization: Bearer KEY'.", secret=True)

@@ -8,6 +8,7 @@ from typing import Any
 from flask import request
 
 from server.request.fields import parse_body
+from server.request.prepare import Prepared
 
 CLIENT_GONE = 499  # nginx's status for a client that closed its connection: nobody reads it, but the log does
 
@@ -21,6 +22,16 @@ def client() -> str:
     """Address and program of the client, for people and to tell clients apart."""
     program = request.headers.get("User-Agent", "").split(" ")[0][:60]
     return f"{request.remote_addr} {program}".strip()
+
+
+def notices(prepared: Prepared) -> dict[str, str]:
+    """Headers that tell what was not done as it was asked for."""
+    headers = {}
+    if prepared.trimmed:
+        headers["X-Tavernkeep-Trimmed"] = f"messages={prepared.trimmed.messages}; tokens={prepared.trimmed.tokens}"
+    if prepared.ignored:
+        headers["X-Tavernkeep-Ignored"] = " ".join(prepared.ignored.encode("ascii", "replace").decode().split())[:500]
+    return headers
 
 
 def gone() -> Callable[[], bool]:

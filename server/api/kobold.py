@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Response
@@ -10,8 +11,9 @@ from flask import Blueprint, Response
 from server.api import caller, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
-from server.events import EngineState, EngineStats, Finished, FinishReason
+from server.events import EngineState, EngineStats, Finished, FinishReason, TextPiece
 from server.request import kobold as kobold_json
+from server.request.prepare import Prepared
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -104,11 +106,13 @@ def blueprint(controller: Controller) -> Blueprint:
         }
 
     @both("/generate", methods=["POST"])
-    def generate() -> dict[str, Any] | Response:
-        generation = start("/api/v1/generate")
+    def generate() -> tuple[dict[str, Any], int, dict[str, str]] | Response:
+        generation, prepared = start("/api/v1/generate")
         finished = sse.collect(generation, caller.gone())
         if finished is None:
             return Response(status=caller.CLIENT_GONE)
+        thought = {"reasoning_content": generation.thought} if prepared.shows_thought else {}
+        trimmed = {"trimmed": asdict(prepared.trimmed)} if prepared.trimmed else {}
         result: dict[str, Any] = {
             "text": generation.text,
             "tool_calls": [],
@@ -116,20 +120,22 @@ def blueprint(controller: Controller) -> Blueprint:
             "logprobs": None,
             "prompt_tokens": finished.prompt_tokens,
             "completion_tokens": finished.completion_tokens,
+            **thought,
+            **trimmed,
         }
-        return {"results": [result]}
+        return {"results": [result]}, 200, caller.notices(prepared)
 
     @routes.post("/api/extra/generate/stream")
     def generate_stream() -> Response:
-        generation = start("/api/extra/generate/stream")
+        generation, prepared = start("/api/extra/generate/stream")
         frames = sse.stream(
             generation,
             caller.gone(),
-            on_text=lambda text: sse.message_frame({"token": text, "finish_reason": None}),
+            on_piece=lambda piece: _frame(piece, prepared.shows_thought),
             on_end=lambda end: sse.message_frame({"token": "", "finish_reason": sse.finish_word(end)}),
             on_error=_error_frame,
         )
-        return sse.response(generation, frames)
+        return sse.response(generation, frames, caller.notices(prepared))
 
     @routes.route("/api/extra/generate/check", methods=["GET", "POST"])
     def check() -> dict[str, Any]:
@@ -151,9 +157,10 @@ def blueprint(controller: Controller) -> Blueprint:
         ids = controller.tokenize(prompt if isinstance(prompt, str) else "", special=body.get("special") is not False)
         return {"value": len(ids), "ids": list(ids)}
 
-    def start(route: str) -> Generation:
+    def start(route: str) -> tuple[Generation, Prepared]:
         request = kobold_json.read_generate(caller.body(), shift=not controller.settings.noshift)
-        return controller.generate(request, caller.client(), route)
+        prepared = controller.prepare(request)
+        return controller.generate(prepared, request.genkey, caller.client(), route), prepared
 
     def genkey() -> str:
         """The genkey of an abort or check, which clients also send without any body that can be read."""
@@ -210,6 +217,14 @@ def _stop_reason(last: Finished | None) -> int:
     if last is None:
         return -1
     return 2 if last.stopped_by_text else STOP_REASONS[last.reason]
+
+
+def _frame(piece: TextPiece, shows_thought: bool) -> bytes:
+    """A piece of a reply; nothing for a thought, unless the client asked for it."""
+    thought = {"reasoning_content": piece.thought} if piece.thought and shows_thought else {}
+    if not piece.text and not thought:
+        return b""
+    return sse.message_frame({"token": piece.text, "finish_reason": None, **thought})
 
 
 def _error_frame(error: TavernkeepError) -> bytes:

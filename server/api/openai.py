@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
@@ -13,27 +13,31 @@ from flask import Blueprint, Response
 from server.api import caller, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
-from server.events import Finished
+from server.events import Finished, FinishReason, TextPiece, Trimmed
+from server.prompt.message import Chat
+from server.reply.tool_calls import Arguments, CallBegun, Content, Part, ToolCallParser, gathered
 from server.request import openai as openai_json
+from server.request.prepare import Prepared
 from server.request.text_request import TextRequest
 
 if TYPE_CHECKING:
     from server.controller import Controller
 
 Json = dict[str, Any]
+Answer = Response | tuple[Json, int, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How one of the two routes words a choice: whole, and in a stream's first, middle and last chunk."""
+    """How one of the two routes words a choice: in a stream's first, middle and last chunk."""
 
     route: str
     id_prefix: str
     kind: str
     chunk_kind: str
-    whole: Callable[[str], Json]
     first: Json | None
-    piece: Callable[[str], Json]
+    said: Callable[[str], Json]
+    thought: Callable[[str], Json]
     last: Json
 
 
@@ -42,9 +46,9 @@ CHAT = Shape(
     id_prefix="chatcmpl-",
     kind="chat.completion",
     chunk_kind="chat.completion.chunk",
-    whole=lambda text: {"message": {"role": "assistant", "content": text}},
     first={"delta": {"role": "assistant", "content": ""}},
-    piece=lambda text: {"delta": {"content": text}},
+    said=lambda text: {"delta": {"content": text}},
+    thought=lambda text: {"delta": {"reasoning_content": text}},
     last={"delta": {}},
 )
 TEXT = Shape(
@@ -52,9 +56,9 @@ TEXT = Shape(
     id_prefix="cmpl-",
     kind="text_completion",
     chunk_kind="text_completion",
-    whole=lambda text: {"text": text},
     first=None,
-    piece=lambda text: {"text": text},
+    said=lambda text: {"text": text},
+    thought=lambda text: {"text": "", "reasoning": text},  # OpenRouter's name; only for those who ask for it
     last={"text": ""},
 )
 
@@ -77,58 +81,143 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.post("/v1/chat/completions")
     @routes.post("/chat/completions")
-    def chat_completions() -> Json | Response:
-        return answer(openai_json.read_chat(caller.body()), CHAT)
+    def chat_completions() -> Answer:
+        return answer(openai_json.read_chat(caller.body(), controller.sampler_defaults()), CHAT)
 
     @routes.post("/v1/completions")
     @routes.post("/completions")
-    def completions() -> Json | Response:
+    def completions() -> Answer:
         return answer(openai_json.read_completion(caller.body()), TEXT)
 
-    def answer(request: TextRequest, shape: Shape) -> Json | Response:
-        generation = controller.generate(request, caller.client(), shape.route)
+    def answer(request: TextRequest, shape: Shape) -> Answer:
+        prepared = controller.prepare(request)
+        generation = controller.generate(prepared, request.genkey, caller.client(), shape.route)
         head = {
             "id": f"{shape.id_prefix}{uuid.uuid4().hex[:24]}",
             "object": shape.chunk_kind if request.stream else shape.kind,
             "created": int(time.time()),
             "model": controller.loaded_model().name,
         }
+        headers = caller.notices(prepared)
+        parser = _parser(request.chat)
         if request.stream:
-            return sse.response(generation, _frames(generation, caller.gone(), head, shape, request.include_usage))
+            stream = _Stream(generation, head, shape, prepared, parser, include_usage=request.include_usage)
+            return sse.response(generation, stream.frames(caller.gone()), headers)
         finished = sse.collect(generation, caller.gone())
         if finished is None:
             return Response(status=caller.CLIENT_GONE)
-        choice = _choice(shape.whole(generation.text), sse.finish_word(finished))
-        return {**head, "choices": [choice], "usage": _usage(finished)}
+        choice = _whole_choice(generation, finished, shape, prepared, parser)
+        return {**head, "choices": [choice], "usage": _usage(finished, prepared.trimmed)}, 200, headers
 
     return routes
 
 
-def _frames(
-    generation: Generation, gone: Callable[[], bool], head: Json, shape: Shape, include_usage: bool
-) -> Iterator[bytes]:
-    def chunk(part: Json, reason: str | None = None) -> bytes:
-        return sse.data_frame({**head, "choices": [_choice(part, reason)]})
+def _parser(chat: Chat | None) -> ToolCallParser | None:
+    """What finds the calls in a reply to a request with tools."""
+    if not chat or not chat.tools:
+        return None
+    return ToolCallParser([tool.name for tool in chat.tools], parallel=chat.parallel, tools=chat.tools)
 
-    def end(finished: Finished) -> bytes:
-        usage = sse.data_frame({**head, "choices": [], "usage": _usage(finished)}) if include_usage else b""
-        return chunk(shape.last, sse.finish_word(finished)) + usage + sse.DONE
 
-    if shape.first:
-        yield chunk(shape.first)
-    yield from sse.stream(generation, gone, lambda text: chunk(shape.piece(text)), end, _error_frame)
+def _whole_choice(
+    generation: Generation, finished: Finished, shape: Shape, prepared: Prepared, parser: ToolCallParser | None
+) -> Json:
+    thought = generation.thought if prepared.shows_thought else ""
+    if shape is TEXT:
+        part: Json = {"text": generation.text, **({"reasoning": thought} if thought else {})}
+        return _choice(part, sse.finish_word(finished))
+    content, calls = gathered([*parser.push(generation.text), *parser.finish()]) if parser else (generation.text, [])
+    message: Json = {"role": "assistant", "content": content or (None if calls else "")}
+    if thought:
+        message["reasoning_content"] = thought
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
+    return _choice({"message": message}, _finish_word(finished, called=bool(calls)))
+
+
+class _Stream:
+    """The frames of a streamed reply, live: text while no call has begun, then calls as they are written."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        head: Json,
+        shape: Shape,
+        prepared: Prepared,
+        parser: ToolCallParser | None,
+        *,
+        include_usage: bool,
+    ) -> None:
+        self._generation = generation
+        self._head = head
+        self._shape = shape
+        self._prepared = prepared
+        self._parser = parser
+        self._include_usage = include_usage
+        self._called = False
+
+    def frames(self, gone: Callable[[], bool]) -> Iterator[bytes]:
+        if self._shape.first:
+            yield self._chunk(self._shape.first)
+        yield from sse.stream(self._generation, gone, self._piece, self._end, _error_frame)
+
+    def _piece(self, piece: TextPiece) -> bytes:
+        thought = self._shape.thought(piece.thought) if piece.thought and self._prepared.shows_thought else None
+        parts: Sequence[Part] = [Content(piece.text)] if piece.text else []
+        if self._parser:
+            parts = self._parser.push(piece.text)
+            if self._parser.done:
+                self._generation.cancel()  # one call was wanted, and here it is
+        return (self._chunk(thought) if thought else b"") + self._parts(parts)
+
+    def _end(self, finished: Finished) -> bytes:
+        rest = self._parts(self._parser.finish()) if self._parser else b""
+        last = self._chunk(self._shape.last, _finish_word(finished, called=self._called))
+        usage = b""
+        if self._include_usage:
+            figures = _usage(finished, self._prepared.trimmed)
+            usage = sse.data_frame({**self._head, "choices": [], "usage": figures})
+        return rest + last + usage + sse.DONE
+
+    def _parts(self, parts: Sequence[Part]) -> bytes:
+        self._called = self._called or any(isinstance(part, CallBegun) for part in parts)
+        return b"".join(self._chunk(_delta(part, self._shape)) for part in parts)
+
+    def _chunk(self, part: Json, reason: str | None = None) -> bytes:
+        return sse.data_frame({**self._head, "choices": [_choice(part, reason)]})
+
+
+def _delta(part: Part, shape: Shape) -> Json:
+    if isinstance(part, Content):
+        return shape.said(part.text)
+    call: Json = {"index": part.index}
+    if isinstance(part, CallBegun):
+        call |= {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": ""}}
+    elif isinstance(part, Arguments):
+        call["function"] = {"arguments": part.text}
+    return {"delta": {"tool_calls": [call]}}
+
+
+def _finish_word(finished: Finished, *, called: bool) -> str:
+    """Calls end a reply as such, unless its length cut them off."""
+    return "tool_calls" if called and finished.reason is not FinishReason.LENGTH else sse.finish_word(finished)
 
 
 def _choice(part: Json, reason: str | None) -> Json:
     return {"index": 0, **part, "logprobs": None, "finish_reason": reason}
 
 
-def _usage(finished: Finished) -> Json:
+def _usage(finished: Finished, trimmed: Trimmed | None) -> Json:
+    """Token counts. ``trimmed`` is ours, and only there when something was left out of the prompt."""
     return {
         "prompt_tokens": finished.prompt_tokens,
         "completion_tokens": finished.completion_tokens,
         "total_tokens": finished.prompt_tokens + finished.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": finished.cached_tokens},
+        **({"trimmed": asdict(trimmed)} if trimmed else {}),
     }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Response
 
 from server.engine.client import Generation
 from server.errors import TavernkeepError
-from server.events import Finished, FinishReason
+from server.events import Finished, FinishReason, TextPiece
 
 POLL_SECONDS = 0.1
 PING_SECONDS = 5.0
@@ -34,9 +34,9 @@ def finish_word(finished: Finished) -> str:
     return "length" if finished.reason is FinishReason.CANCELLED else finished.reason.value
 
 
-def response(generation: Generation, frames: Iterator[bytes]) -> Response:
+def response(generation: Generation, frames: Iterator[bytes], headers: Mapping[str, str]) -> Response:
     """A streamed reply. However it ends, also before its first frame, the generation ends with it."""
-    streamed = Response(frames, content_type="text/event-stream")
+    streamed = Response(frames, content_type="text/event-stream", headers=dict(headers))
     streamed.call_on_close(generation.cancel)
     return streamed
 
@@ -44,27 +44,28 @@ def response(generation: Generation, frames: Iterator[bytes]) -> Response:
 def stream(
     generation: Generation,
     gone: Callable[[], bool],
-    on_text: Callable[[str], bytes],
+    on_piece: Callable[[TextPiece], bytes],
     on_end: Callable[[Finished], bytes],
     on_error: Callable[[TavernkeepError], bytes],
 ) -> Iterator[bytes]:
     """The body of a streamed reply; it ends early when ``gone`` tells that the client has left.
 
     A comment line is sent in long silences, so that no client takes the reading of a long prompt for a dead server.
+    Where ``on_piece`` has nothing to say (the model thinks, and nobody wants to know), nothing is sent.
     """
     last_sent = time.monotonic()
     try:
         for event in generation.events(silence=POLL_SECONDS):
             if gone():
                 return
-            if event is None:
+            if isinstance(event, Finished):
+                frame = on_end(event)
+            else:
+                frame = on_piece(event) if event else b""
+            if not frame:
                 if time.monotonic() - last_sent < PING_SECONDS:
                     continue
                 frame = PING
-            elif isinstance(event, Finished):
-                frame = on_end(event)
-            else:
-                frame = on_text(event.text)
             last_sent = time.monotonic()
             yield frame
     except TavernkeepError as error:

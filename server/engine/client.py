@@ -23,7 +23,10 @@ from server.engine.neighbours import waiting_environment
 from server.errors import BadRequest, EngineDied, ServerBusy, TavernkeepError
 from server.events import (
     Cancel,
+    CheckConstraint,
     Command,
+    Constraint,
+    ConstraintChecked,
     EngineEvent,
     Finished,
     Generate,
@@ -32,9 +35,12 @@ from server.events import (
     TextPiece,
     Tokenize,
     Tokens,
+    Trimmed,
 )
 
 log = logging.getLogger("tavernkeep.engine")
+
+Answer = Tokens | ConstraintChecked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
@@ -47,17 +53,28 @@ TELLING = re.compile(r"GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memor
 class Generation:
     """One reply as the launcher sees it: a mailbox of its events, and all it has said so far.
 
-    ``genkey`` is the name a Kobold client gave it; ``client`` and ``route`` say who asked, for people.
+    ``thought`` is what it has thought so far. ``genkey`` is the name a Kobold client gave it;
+    ``client`` and ``route`` say who asked, for people; ``trimmed``, what
+    of its prompt was left out.
     """
 
     def __init__(
-        self, request: Generate, cancel: Callable[[int], None], *, genkey: str, client: str, route: str
+        self,
+        request: Generate,
+        cancel: Callable[[int], None],
+        *,
+        genkey: str,
+        client: str,
+        route: str,
+        trimmed: Trimmed | None = None,
     ) -> None:
         self.request = request
+        self.trimmed = trimmed
         self.genkey = genkey
         self.client = client
         self.route = route
         self.text = ""
+        self.thought = ""
         self.tokens = 0
         self.finished: Finished | None = None
         self.error: TavernkeepError | None = None
@@ -93,6 +110,10 @@ class Generation:
     def deliver(self, event: TextPiece | Finished | TavernkeepError) -> None:
         """Called by the engine client's thread only."""
         if isinstance(event, TextPiece):
+            if event.unsaid:
+                self.thought += self.text
+                self.text = ""
+            self.thought += event.thought
             self.text += event.text
             self.tokens = event.tokens
         elif isinstance(event, Finished):
@@ -124,7 +145,7 @@ class EngineClient:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._generations: dict[int, Generation] = {}
-        self._calls: dict[int, queue.SimpleQueue[tuple[int, ...] | TavernkeepError]] = {}
+        self._calls: dict[int, queue.SimpleQueue[Answer | TavernkeepError]] = {}
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._log_reader = threading.Thread(target=self._read_log, name="engine log", daemon=True)
         self._closing = False
@@ -154,14 +175,21 @@ class EngineClient:
         self._send(spec)
 
     def submit(
-        self, build: Callable[[int], Generate], *, most: int, genkey: str, client: str, route: str
+        self,
+        build: Callable[[int], Generate],
+        *,
+        most: int,
+        genkey: str,
+        client: str,
+        route: str,
+        trimmed: Trimmed | None = None,
     ) -> Generation:
         """Queue a generation; ``build`` makes the command once its id is known.
 
         Raises :class:`ServerBusy` when ``most`` generations run or wait already.
         """
         request = build(next(self._ids))
-        generation = Generation(request, self._cancel, genkey=genkey, client=client, route=route)
+        generation = Generation(request, self._cancel, genkey=genkey, client=client, route=route, trimmed=trimmed)
         with self._lock:
             if self._dead:
                 raise EngineDied(self._dead)
@@ -178,14 +206,26 @@ class EngineClient:
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text``; ``special`` adds the beginning-of-text token where the model wants one."""
+        answer = self._call(lambda call_id: Tokenize(call_id, text, special))
+        assert isinstance(answer, Tokens)
+        return answer.ids
+
+    def check_constraint(self, constraint: Constraint) -> str:
+        """A sentence on what is wrong with a constraint, for the loaded model's vocabulary, or ""."""
+        answer = self._call(lambda call_id: CheckConstraint(call_id, constraint))
+        assert isinstance(answer, ConstraintChecked)
+        return answer.problem
+
+    def _call(self, build: Callable[[int], Tokenize | CheckConstraint]) -> Answer:
+        """Send a command that is answered once, and wait for that. Raises :class:`EngineDied`."""
         call_id = next(self._ids)
-        mailbox: queue.SimpleQueue[tuple[int, ...] | TavernkeepError] = queue.SimpleQueue()
+        mailbox: queue.SimpleQueue[Answer | TavernkeepError] = queue.SimpleQueue()
         with self._lock:
             if self._dead:
                 raise EngineDied(self._dead)
             self._calls[call_id] = mailbox
         try:
-            self._send(Tokenize(call_id, text, special))
+            self._send(build(call_id))
             answer = mailbox.get(timeout=CALL_TIMEOUT)
         except queue.Empty:
             raise EngineDied("The engine process does not answer.") from None
@@ -244,11 +284,11 @@ class EngineClient:
             self._bury(self._epitaph(status))
 
     def _deliver(self, event: EngineEvent) -> None:
-        if isinstance(event, Tokens):
+        if isinstance(event, (Tokens, ConstraintChecked)):
             with self._lock:
                 mailbox = self._calls.get(event.call_id)
             if mailbox:
-                mailbox.put(event.ids)
+                mailbox.put(event)
             return
         if not isinstance(event, (TextPiece, Finished, Refused)):
             self._on_event(event)

@@ -1,139 +1,215 @@
-"""Messages to one prompt: with the model's own template, or with the preset that the user chose.
-
-Called by :mod:`server.request.prepare`.
-"""
+"""A chat to one prompt, with whichever template was chosen. Called by :mod:`server.request.prepare`."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-from server.errors import SettingsError
-from server.events import ModelInfo
-from server.prompt import jinja
+from server.events import TemplateInfo
+from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
+from server.prompt.message import Chat, Ending, Message
+from server.prompt.preset import Preset
+from server.prompt.tools import with_generic_tools
 
 log = logging.getLogger("tavernkeep.prompt")
 
-PRESETS = Path(__file__).resolve().parent.parent.parent / "presets" / "templates"
-AUTOMATIC = "AutoGuess"
+# Marks where a turn to be continued ends, so that what a template writes after it can be cut off. No control
+# character: templates may strip those.
+CUT = "\u2060tavernkeep\u2060cut\u2060"
+SHORT_ID = 9
 
 
 @dataclass(frozen=True)
-class Message:
-    """One turn of a chat. Roles are OpenAI's: system, user, assistant."""
+class Template:
+    """What turns a chat into a prompt: the ``jinja`` text, or without one the ``family``'s own tags.
 
-    role: str
-    content: str
+    ``family`` also says how such models think and which texts end a turn. ``tool_jinja`` is used instead of ``jinja``
+    for chats with tools, where a model has one; ``knows_tools`` tells whether the template writes them down.
+    """
+
+    info: TemplateInfo
+    family: Preset
+    jinja: str = ""
+    tool_jinja: str = ""
+    knows_tools: bool = False
+    bos: str = ""
+    eos: str = ""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt, and the stop texts that belong to the template it was made with."""
+    """A prompt. ``changed`` says how the messages were changed to suit the template, or is ""."""
 
     prompt: str
-    stop: tuple[str, ...] = ()
+    changed: str = ""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """An instruct template as KoboldCpp's adapters write it: the text before and after each role's turn.
+def render(chat: Chat, template: Template, renderer: Renderer) -> Rendered:
+    """The prompt for ``chat``.
 
-    What an adapter leaves out is Alpaca's, as in KoboldCpp. ``assistant_gen`` opens the reply; it is
-    ``assistant_start`` where an adapter names none.
+    Many templates refuse a system message, two turns of one role in a row, or a chat that the assistant opens, or leave
+    out silently what they do not expect; then the messages are changed until all of them are in the prompt, because a
+    refused request is a silent NPC. Raises :class:`TemplateFailed` when no order suits.
     """
-
-    chat_start: str = ""
-    system_start: str = "\n### Instruction:\n"
-    system_end: str = ""
-    user_start: str = "\n### Instruction:\n"
-    user_end: str = ""
-    assistant_start: str = "\n### Response:\n"
-    assistant_end: str = ""
-    assistant_gen: str = ""
-
-    def render(self, messages: ReadOnly[Message]) -> Rendered:
-        """The prompt, with the texts that only appear when the model begins to write the next turn itself."""
-        turns = "".join(
-            getattr(self, f"{message.role}_start") + message.content + getattr(self, f"{message.role}_end")
-            for message in messages
-        )
-        stop = (self.user_start.strip(), self.assistant_start.strip(), self.assistant_end.strip())
-        prompt = self.chat_start + turns + (self.assistant_gen or self.assistant_start)
-        return Rendered(prompt, tuple(dict.fromkeys(filter(None, stop))))
-
-
-LAST_RESORT = Preset()
-
-
-def preset_names() -> tuple[str, ...]:
-    """The presets that come with the program, in alphabetical order."""
-    return tuple(sorted(file.stem for file in PRESETS.glob("*.json")))
-
-
-def load_preset(choice: str) -> Preset | None:
-    """The preset named by ``choice``, or read from the JSON file of that path or from the JSON text itself.
-
-    None for ``AutoGuess``. Raises :class:`SettingsError` when it is none of these.
-    """
-    if choice.lower() in ("", AUTOMATIC.lower()):
-        return None
-    text = choice if choice.lstrip().startswith("{") else _preset_file(choice)
-    try:
-        loaded = json.loads(text)
-    except ValueError as error:
-        raise SettingsError(f"chatcompletionsadapter: {choice[:80]} is not valid JSON: {error}.") from None
-    known = {field.name for field in fields(Preset)}
-    if not isinstance(loaded, dict) or not all(isinstance(loaded.get(key, ""), str) for key in known):
-        raise SettingsError(f"chatcompletionsadapter: {choice[:80]} must be an object of texts such as user_start.")
-    return Preset(**{key: value for key, value in loaded.items() if key in known})
-
-
-def _preset_file(choice: str) -> str:
-    named = {name.lower(): PRESETS / f"{name}.json" for name in preset_names()}
-    file = named.get(choice.lower().removesuffix(".json"), Path(choice))
-    try:
-        return file.read_text("utf-8-sig")
-    except (OSError, ValueError):
-        raise SettingsError(
-            f"chatcompletionsadapter: {choice!r} is neither a preset nor a file that can be read.",
-            f"Use {AUTOMATIC}, a JSON file, or one of: {', '.join(preset_names())}.",
-        ) from None
-
-
-def render(messages: ReadOnly[Message], model: ModelInfo, preset: Preset | None) -> Rendered:
-    """The prompt for ``messages``. Without a ``preset`` it is the model's own template that renders them.
-
-    Many templates refuse a system message, two turns of one role in a row, or a chat that the assistant opens; then
-    the messages are changed until they suit, because a refused request is a silent NPC. A model without a usable
-    template gets Alpaca. The model's own template needs no stop texts: it ends by its own tokens.
-    """
-    if preset or not model.chat_template:
-        return (preset or LAST_RESORT).render(messages)
-    plain = merged(without_system(messages))
-    for suited in (messages, merged(messages), plain, user_first(plain)):
-        turns = [asdict(message) for message in suited]
+    uses_tools = chat.tools or any(message.tool_calls or message.role == "tool" for message in chat.messages)
+    if uses_tools and not template.knows_tools:
+        chat = replace(chat, messages=with_generic_tools(chat.messages, chat.tools, parallel=chat.parallel), tools=())
+    if not template.jinja:
+        return Rendered(_with_tags(chat, template.family))
+    text = template.tool_jinja or template.jinja if uses_tools and template.knows_tools else template.jinja
+    problem = TemplateFailed("it renders nothing")
+    incomplete: Rendered | None = None
+    for messages, changed in _orders(chat.messages):
         try:
-            return Rendered(jinja.render(model.chat_template, turns, bos=model.bos_text, eos=model.eos_text))
-        except jinja.TemplateFailed as error:
+            prompt = _with_jinja(replace(chat, messages=messages), text, template, renderer)
+        except TemplateStopped:
+            raise
+        except TemplateFailed as error:
             problem = error
-    log.warning("The model's own chat template failed (%s); Alpaca is used instead.", problem)
-    return LAST_RESORT.render(messages)
+            continue
+        if _complete(prompt, messages):
+            if changed:
+                log.info("The chat template refuses this order of messages: %s.", changed)
+            return Rendered(prompt, changed)
+        incomplete = incomplete or Rendered(prompt, changed)
+    if incomplete:
+        return incomplete
+    raise problem
+
+
+def _orders(messages: tuple[Message, ...]) -> Iterator[tuple[tuple[Message, ...], str]]:
+    """The messages in ever more forgiving orders, and what was changed. None comes twice."""
+    plain = without_system(messages)
+    orders: list[tuple[ReadOnly[Message], str]] = [
+        (messages, ""),
+        (merged(messages), "neighbouring turns of one role were joined"),
+        (merged(system_in_front(messages)), "later system messages became part of the user's turns"),
+        (merged(plain), "system messages became part of the user's turns"),
+        (user_first(merged(plain)), "an empty turn of the user was put in front"),
+        (user_first(merged(without_tools(plain))), "results of tools became turns of the user"),
+    ]
+    seen: set[tuple[Message, ...]] = set()
+    for order, changed in orders:
+        if tuple(order) not in seen:
+            seen.add(tuple(order))
+            yield tuple(order), changed
+
+
+def _complete(prompt: str, messages: ReadOnly[Message]) -> bool:
+    """Whether the template left nothing out. What the assistant thought and what tools said it may rewrite."""
+    return all(
+        message.content.strip() in prompt
+        for message in messages
+        if message.role in ("system", "user") or (message.role == "assistant" and "<" not in message.content)
+    )
+
+
+def _with_tags(chat: Chat, family: Preset) -> str:
+    *before, last = chat.messages
+    if chat.ending is Ending.CONTINUE:
+        return family.render(before, reply=False) + family.opening(last)
+    return family.render(chat.messages, reply=chat.ending is Ending.REPLY)
+
+
+def _with_jinja(chat: Chat, text: str, template: Template, renderer: Renderer) -> str:
+    messages = list(chat.messages)
+    continues = chat.ending is Ending.CONTINUE
+    if continues:
+        messages[-1] = replace(messages[-1], content=messages[-1].content + CUT)
+    think = {} if chat.think is None else {"enable_thinking": chat.think, "thinking": chat.think}
+    variables: dict[str, Any] = {
+        "tools": [tool.as_dict() for tool in chat.tools] or None,
+        "documents": list(chat.documents) or None,
+        "add_generation_prompt": chat.ending is Ending.REPLY,
+        "bos_token": template.bos,
+        "eos_token": template.eos,
+        **think,
+        **chat.variables,
+    }
+    prompt = _first_that_renders(messages, lambda turns: renderer.render(text, {**variables, "messages": turns}))
+    if not continues:
+        return prompt
+    end = prompt.rfind(CUT)
+    if end >= 0:
+        return prompt[:end]
+    # The template rewrites what the assistant says; the turn is opened as any other and its beginning put behind.
+    opened = replace(chat, messages=chat.messages[:-1], ending=Ending.REPLY)
+    return _with_jinja(opened, text, template, renderer) + chat.messages[-1].content
+
+
+def _first_that_renders(messages: ReadOnly[Message], render_turns: Callable[[list[dict[str, Any]]], str]) -> str:
+    """Templates differ in what they expect of a tool call: arguments as an object or as text, content null or empty,
+    Mistral's an id of nine letters and digits."""
+    styles = list(itertools.product((False, True), (None, ""), (True, False)))
+    if not any(message.tool_calls for message in messages):
+        styles = styles[:1]
+    for short_ids, nothing, parsed in styles:
+        suited = map(_with_short_ids, messages) if short_ids else messages
+        try:
+            return render_turns([_turn(message, parsed=parsed, nothing=nothing) for message in suited])
+        except TemplateStopped:
+            raise
+        except TemplateFailed as error:
+            problem = error
+    raise problem
+
+
+def _turn(message: Message, *, parsed: bool, nothing: str | None) -> dict[str, Any]:
+    """A message as templates read it; keys that say nothing are left out, because templates test for them."""
+    calls = [
+        {
+            "type": "function",
+            "id": call.id,
+            "function": {"name": call.name, "arguments": call.parsed_arguments() if parsed else call.arguments},
+        }
+        for call in message.tool_calls
+    ]
+    turn: dict[str, Any] = {"role": message.role, "content": message.content or (nothing if calls else "")}
+    optional = {
+        "name": message.name,
+        "tool_calls": calls,
+        "tool_call_id": message.tool_call_id,
+        "reasoning_content": message.reasoning,
+    }
+    return {**turn, **{key: value for key, value in optional.items() if value}}
+
+
+def _with_short_ids(message: Message) -> Message:
+    def short(text: str) -> str:
+        return "".join(filter(str.isalnum, text))[-SHORT_ID:].rjust(SHORT_ID, "0") if text else ""
+
+    calls = tuple(replace(call, id=short(call.id)) for call in message.tool_calls)
+    return replace(message, tool_calls=calls, tool_call_id=short(message.tool_call_id))
 
 
 def without_system(messages: ReadOnly[Message]) -> list[Message]:
     """System messages turned into user messages; :func:`merged` then joins them with their neighbours."""
-    return [Message("user", message.content) if message.role == "system" else message for message in messages]
+    return [replace(message, role="user") if message.role == "system" else message for message in messages]
+
+
+def system_in_front(messages: ReadOnly[Message]) -> list[Message]:
+    """System messages only where the chat begins; later ones turned into user messages, where they stand."""
+    front = list(itertools.takewhile(lambda message: message.role == "system", messages))
+    return front + without_system(messages[len(front) :])
+
+
+def without_tools(messages: ReadOnly[Message]) -> list[Message]:
+    """What tools said, as the user's."""
+    return [replace(message, role="user") if message.role == "tool" else message for message in messages]
 
 
 def merged(messages: ReadOnly[Message]) -> list[Message]:
-    """Neighbouring turns of one role joined by a blank line."""
+    """Neighbouring turns of one role joined by a blank line; what tools said and calls of them stay apart."""
     result: list[Message] = []
     for message in messages:
-        if result and result[-1].role == message.role:
-            result[-1] = Message(message.role, f"{result[-1].content}\n\n{message.content}")
+        before = result[-1] if result else None
+        if before and before.role == message.role != "tool" and not before.tool_calls and not message.tool_calls:
+            joined = "\n\n".join(filter(None, (before.content, message.content)))
+            result[-1] = replace(message, content=joined, reasoning=before.reasoning + message.reasoning)
         else:
             result.append(message)
     return result

@@ -1,73 +1,191 @@
-"""Chat templates in Jinja, as model files carry them, rendered in a sandbox.
+"""Chat templates rendered in a process of their own, because a template in a model file is a stranger's program.
 
-The environment follows Hugging Face's ``apply_chat_template``, which the templates are written for: trimmed blocks,
-loop controls, ``raise_exception``, ``strftime_now`` and a ``tojson`` that does not escape HTML.
+Called by :mod:`server.prompt.chat`; the process itself is :mod:`server.prompt.jinja_worker`. Python cannot stop code
+that runs too long or takes too much memory, but a process can be killed at any time, on every platform. So the
+launcher watches the one that renders, kills it at a limit, and starts another for the next template.
 """
 
 from __future__ import annotations
 
-import datetime
-import functools
-import json
+import contextlib
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import psutil
+
+from server.prompt.jinja_worker import LONGEST_TEXT, Frame, Kind, read_frame, too_much_memory, write_frame
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIME_LIMIT = 1.0
+MEMORY_LIMIT = 256 << 20
+LONGEST_TEMPLATE = 256 << 10
+START_LIMIT = 30.0
+WATCH_SECONDS = 0.01
+BROKEN = "it broke the process that renders templates"
 
 
 class TemplateFailed(Exception):
     """The template refused the messages, or is no valid Jinja. The text is the template's own."""
 
 
-def render(template: str, messages: list[dict[str, Any]], *, bos: str, eos: str) -> str:
-    """The prompt for ``messages`` (dicts with ``role`` and ``content``), ending where the assistant begins to speak."""
-    try:
-        prompt: str = _compile(template).render(
-            messages=messages, add_generation_prompt=True, bos_token=bos, eos_token=eos
-        )
-    except Exception as error:  # a template is a stranger's program: it may recurse, or ask for all memory
-        raise TemplateFailed(str(error)) from error
-    return prompt
+class TemplateStopped(TemplateFailed):
+    """The template was stopped at a limit. The text says which: "it ran for more than 1 s"."""
 
 
-@functools.lru_cache(maxsize=4)
-def _compile(template: str) -> jinja2.Template:
-    """Compiling takes longer than rendering, and a model's template does not change."""
-    return _environment().from_string(template)
+class Renderer:
+    """Renders templates for any thread, one at a time. The process starts with the first one, or with :meth:`start`."""
+
+    def __init__(self, *, time_limit: float = TIME_LIMIT, memory_limit: int = MEMORY_LIMIT) -> None:
+        self._time_limit = time_limit
+        self._memory_limit = memory_limit
+        self._lock = threading.Lock()
+        self._process: _TemplateProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None while there is none."""
+        process = self._process
+        return process.pid if process else None
+
+    def start(self) -> None:
+        """Start the process in advance, without waiting for it. Should that fail, the next render says so."""
+        with self._lock, contextlib.suppress(TemplateStopped):
+            self._running()
+
+    def render(self, template: str, variables: Mapping[str, Any]) -> str:
+        """The text that ``template`` makes of ``variables``, which must be JSON and stay as they are.
+
+        Raises :class:`TemplateFailed` with the template's own words, :class:`TemplateStopped` at a limit.
+        """
+        if len(template.encode("utf-8", "surrogatepass")) > LONGEST_TEMPLATE:
+            raise TemplateStopped(f"it is larger than {LONGEST_TEMPLATE >> 10} KiB")
+        try:
+            request = Frame.request(template, variables)
+        except RecursionError:
+            raise TemplateStopped("its messages are nested too deeply") from None
+        with self._lock:
+            answer = self._ask(request)
+        if answer.kind is Kind.FAILED:
+            raise TemplateFailed(answer.text)
+        return answer.text
+
+    def close(self) -> None:
+        """End the process; it is gone when this returns."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, request: Frame) -> Frame:
+        process = self._running()
+        try:
+            answer = process.ask(request)
+            if answer.kind is Kind.STOPPED:
+                raise TemplateStopped(answer.text)
+        except BaseException:  # an interrupt too: the answer that is still to come would be taken for the next one's
+            self._end()
+            raise
+        return answer
+
+    def _running(self) -> _TemplateProcess:
+        if self._process and not self._process.alive:  # killed from outside, between two templates
+            self._end()
+        if not self._process:
+            self._process = _TemplateProcess(self._time_limit, self._memory_limit)
+        return self._process
+
+    def _end(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process = None
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda layout: datetime.datetime.now().strftime(layout)
-    environment.filters["tojson"] = _to_json
-    return environment
+class _TemplateProcess:
+    """One process, from its start to its end, used by one thread at a time. Raises :class:`TemplateStopped`."""
 
+    def __init__(self, time_limit: float, memory_limit: int) -> None:
+        self._time_limit = time_limit
+        self._memory_limit = memory_limit
+        self._memory_at_start: int | None = None
+        self._answers: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "server.prompt.jinja_worker", str(time_limit), str(memory_limit)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=ROOT,  # where Python looks for the module
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # exists on Windows only
+            )
+        except OSError as error:
+            raise TemplateStopped(f"the process that renders templates did not start: {error}") from error
+        # Waiting for a pipe with a limit needs a thread: Windows has no select for pipes.
+        threading.Thread(target=self._read, name="template answers", daemon=True).start()
 
-class _Generation(Extension):
-    """``{% generation %}`` marks what a model is trained on; for a prompt it means nothing."""
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
-    tags = {"generation"}  # noqa: RUF012
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def ask(self, request: Frame) -> Frame:
+        """The answer to ``request``: text, a failure or a stop."""
+        if self._memory_at_start is None:
+            self._wait_until_ready()
+        assert self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin, request)
+        except OSError:
+            raise TemplateStopped(BROKEN) from None
+        return self._watch()
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # what could not be written is of no use any more
+            self._process.stdin.close()
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    def _wait_until_ready(self) -> None:
+        try:
+            ready = self._answers.get(timeout=START_LIMIT)
+        except queue.Empty:
+            ready = None
+        if ready is None:
+            raise TemplateStopped("the process that renders templates did not start")
+        self._memory_at_start = self._memory()
 
+    def _watch(self) -> Frame:
+        assert self._memory_at_start is not None
+        deadline = time.monotonic() + self._time_limit
+        while True:
+            try:
+                answer = self._answers.get(timeout=WATCH_SECONDS)
+            except queue.Empty:
+                if time.monotonic() > deadline:
+                    raise TemplateStopped(f"it ran for more than {self._time_limit:g} s") from None
+                if self._memory() - self._memory_at_start > self._memory_limit:
+                    raise TemplateStopped(too_much_memory(self._memory_limit)) from None
+                continue
+            if answer is None:
+                raise TemplateStopped(BROKEN)
+            return answer
 
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
+    def _memory(self) -> int:
+        try:
+            return psutil.Process(self.pid).memory_info().rss
+        except psutil.Error:  # it has just ended, and its pipe will say so
+            return 0
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            while answer := read_frame(pipe, LONGEST_TEXT):
+                self._answers.put(answer)
+        self._answers.put(None)

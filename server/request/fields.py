@@ -71,10 +71,14 @@ class Fields:
         return None if number is None else int(number)
 
     def flag(self, *names: str, default: bool) -> bool:
+        found = self.optional_flag(*names)
+        return default if found is None else found
+
+    def optional_flag(self, *names: str) -> bool | None:
         _, value = self.raw(*names)
         if isinstance(value, str):
-            return value.lower() in ("true", "1") if value else default
-        return default if value is None else bool(value)
+            return value.lower() in ("true", "1") if value else None
+        return None if value is None else bool(value)
 
     def text(self, *names: str, default: str = "") -> str:
         name, value = self.raw(*names)

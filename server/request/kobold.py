@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from server.errors import BadRequest
+from server.request.constraint import read_constraint
 from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
 from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
+from server.request.thinking import read_thinking
 
 
 def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
@@ -22,9 +24,13 @@ def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
         max_tokens=fields.optional_whole("max_length", *MAX_TOKENS),
         context=fields.optional_whole("max_context_length"),
         shift=shift,
+        truncate=fields.optional_flag("truncate"),
         stop=fields.texts("stop_sequence", "stop"),
         keep_stop=not fields.flag("trim_stop", default=True),
         ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),
+        constraint=read_constraint(fields),
+        lenient=True,
+        thinking=read_thinking(fields),
         genkey=fields.text("genkey"),
     )

@@ -53,6 +53,8 @@ class Ledger:
                 self._replies += 1
                 self._last = generation.finished
         log.info("%s %s: %s", generation.client, generation.route, _outcome(generation))
+        if generation.finished and generation.thought and not generation.text:
+            log.warning("The reply is empty: all its tokens were spent on thinking. Allow more, or switch it off.")
 
     def text(self, genkey: str) -> str:
         """What the current reply of ``genkey`` has said so far; "" for a key that was never used."""

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from server.errors import BadRequest
-from server.prompt.chat import Message
+from server.prompt import preset
+from server.prompt.message import Chat, Ending, Message
+from server.prompt.preset import Preset
+from server.request.constraint import read_constraint
 from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
+from server.request.messages import read_messages, read_tool_choice, read_tools
 from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
+from server.request.thinking import read_thinking
 
-ROLES = {"system": "system", "developer": "system", "assistant": "assistant"}
 
-
-def read_chat(body: dict[str, Any]) -> TextRequest:
-    """The body of ``/v1/chat/completions``."""
-    return _read(body, messages=_messages(body.get("messages")))
+def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
+    """The body of ``/v1/chat/completions``; ``defaults`` are sampler settings of the server's template."""
+    fields = Fields(body, strict=True)
+    adapter = _adapter(fields.mapping("adapter"))
+    messages = read_messages(body.get("messages"))
+    tools, forced = read_tool_choice(body.get("tool_choice"), read_tools(body.get("tools")))
+    documents = fields.raw("documents")[1]
+    chat = Chat(
+        messages,
+        tools=tools,
+        documents=tuple(documents) if isinstance(documents, list) else (),
+        variables=fields.mapping("chat_template_kwargs"),
+        ending=_ending(fields, messages),
+        parallel=fields.flag("parallel_tool_calls", default=True),
+    )
+    known = dict(adapter.defaults) if adapter else defaults
+    return _read({**known, **body}, chat=chat, adapter=adapter, forced=forced)
 
 
 def read_completion(body: dict[str, Any]) -> TextRequest:
@@ -28,9 +46,13 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
     options = Fields(fields.mapping("stream_options"), strict=True)
     return TextRequest(
         max_tokens=fields.optional_whole(*MAX_TOKENS, "max_length"),
+        context=fields.optional_whole("max_context_length", "truncation_length", "num_ctx"),
+        truncate=fields.optional_flag("truncate"),
         stop=fields.texts("stop", "stop_sequence"),
         ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),
+        constraint=read_constraint(fields),
+        thinking=read_thinking(fields),
         genkey=fields.text("genkey"),
         stream=fields.flag("stream", default=False),
         include_usage=options.flag("include_usage", default=False),
@@ -48,25 +70,25 @@ def _prompt(value: Any) -> str:
     return value
 
 
-def _messages(value: Any) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
-        raise BadRequest("messages must be a list with at least one message.", param="messages")
-    return tuple(_message(index, entry) for index, entry in enumerate(value))
+def _adapter(given: dict[str, Any]) -> Preset | None:
+    """The request's own template; an adapter that only holds sampler settings changes nothing else."""
+    if not given:
+        return None
+    try:
+        return preset.from_dict(given)
+    except ValueError as error:
+        raise BadRequest(
+            f"adapter: {error}.", "Its keys are user_start, user_end and so on.", param="adapter"
+        ) from None
 
 
-def _message(index: int, entry: Any) -> Message:
-    if not isinstance(entry, dict) or not isinstance(entry.get("role"), str):
-        raise BadRequest(f"messages[{index}] must be an object with a role and content.", param=f"messages[{index}]")
-    return Message(ROLES.get(entry["role"], "user"), _content(index, entry.get("content")))
-
-
-def _content(index: int, content: Any) -> str:
-    """Text, or the text parts of a list of parts; pictures are left out, a text-only model cannot see them."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(isinstance(part, (str, dict)) for part in content):
-        texts = (part if isinstance(part, str) else part.get("text") for part in content)
-        return "\n".join(text for text in texts if isinstance(text, str))
-    raise BadRequest(f"messages[{index}].content must be text or a list of parts.", param=f"messages[{index}].content")
+def _ending(fields: Fields, messages: tuple[Message, ...]) -> Ending:
+    """How the prompt ends. An assistant's turn that comes last is continued, as SillyTavern's prefill wants it and
+    llama-server does; a request that asks for a new turn gets one."""
+    last = messages[-1]
+    continuable = last.role == "assistant" and not last.tool_calls
+    new_turn = fields.optional_flag("add_generation_prompt")
+    wanted = fields.optional_flag("continue_assistant_turn", "continue_final_message")
+    if continuable and (wanted if wanted is not None else new_turn is not True):
+        return Ending.CONTINUE
+    return Ending.NOTHING if new_turn is False and not continuable else Ending.REPLY

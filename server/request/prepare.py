@@ -5,94 +5,233 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from server.errors import BadRequest
-from server.events import Generate, ModelInfo
-from server.prompt import chat
-from server.prompt.chat import Message, Preset
+from server.errors import BadRequest, ContextLengthExceeded
+from server.events import Constraint, ConstraintKind, Generate, ModelInfo, TemplateInfo, Trimmed
+from server.prompt import chat as chat_prompt
+from server.prompt import templates
+from server.prompt import thinking as model_thinking
+from server.prompt import tools as model_tools
+from server.prompt.chat import Template
+from server.prompt.jinja import Renderer, TemplateFailed
+from server.prompt.message import Chat, Message
+from server.prompt.tools import ToolFormat
 from server.request import budget
 from server.request.text_request import TextRequest
+from server.request.thinking import Mode
+from server.settings import Settings
 
 log = logging.getLogger("tavernkeep.request")
 
 SMALLEST_CONTEXT = 2  # a token of prompt and one of reply
+FIELDS = {  # where clients send each kind of constraint
+    ConstraintKind.GBNF: "grammar",
+    ConstraintKind.JSON_SCHEMA: "json_schema",
+    ConstraintKind.REGEX: "regex",
+    ConstraintKind.LARK: "grammar",
+}
 
 
-class Tokenizer(Protocol):
+class Vocabulary(Protocol):
+    """What is asked of the loaded model; :class:`~server.engine.client.EngineClient` is the real one."""
+
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]: ...
+    def check_constraint(self, constraint: Constraint) -> str: ...
 
 
-def prepare(
-    request: TextRequest, tokenizer: Tokenizer, model: ModelInfo, preset: Preset | None, default_reply: int
-) -> Callable[[int], Generate]:
-    """The command that answers ``request``, once the engine client has given it an id.
+@dataclass(frozen=True)
+class Prepared:
+    """A request ready for the engine: ``build`` makes the command once its id is known.
 
-    ``default_reply`` is the reply length in tokens for requests that name none. A prompt that is too long for the
-    context is shortened, with a line in the log. Raises :class:`BadRequest` for an empty prompt.
+    ``text`` is the prompt as the model reads it, ``keep`` of its ``tokens`` must stay. ``trimmed`` says what had to be
+    left out, None if nothing; ``ignored``, why a constraint is not used, or ""; ``shows_thought``, whether the client
+    wants to see what the model thinks.
     """
-    asked = request.context or 0
-    context = min(model.context, asked) if asked >= SMALLEST_CONTEXT else model.context
-    wanted = request.max_tokens if request.max_tokens and request.max_tokens > 0 else default_reply
-    room = budget.prompt_room(context, wanted)
-    stop = request.stop
-    keep = 0
-    if request.messages:
-        prompt, template_stop = _chat_prompt(request.messages, tokenizer, model, preset, room)
-        stop += template_stop
-    else:
-        prompt, keep = _text_prompt(request, tokenizer, room)
-    if not prompt:
-        raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
-    reply = wanted if request.shift else min(wanted, context - len(prompt))
-    return lambda request_id: Generate(
-        request_id,
-        tuple(prompt),
-        max_tokens=reply,
-        stop=tuple(dict.fromkeys(stop)),
-        keep_stop=request.keep_stop,
-        ban_eos=request.ban_eos,
-        shift=request.shift,
-        keep=keep,
-        sampling=request.sampling,
+
+    build: Callable[[int], Generate]
+    text: str
+    tokens: tuple[int, ...]
+    trimmed: Trimmed | None
+    stop: tuple[str, ...]
+    template: TemplateInfo
+    ignored: str
+    shows_thought: bool
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    text: str
+    tokens: list[int]
+    trimmed: Trimmed | None
+    keep: int = 0
+
+
+class Preparer:
+    """Prepares requests for one loaded model."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, model: ModelInfo, template: Template, renderer: Renderer, settings: Settings
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._model = model
+        self._template = template
+        self._renderer = renderer
+        self._settings = settings
+
+    def prepare(self, request: TextRequest) -> Prepared:
+        """Render, tokenize and fit the prompt of ``request``.
+
+        A prompt that is too long for the context is shortened, with a line in the log; where that is not wanted it
+        raises :class:`ContextLengthExceeded`. Raises :class:`BadRequest` for a prompt that is empty and a constraint
+        that cannot be used.
+        """
+        asked = request.context or 0
+        context = min(self._model.context, asked) if asked >= SMALLEST_CONTEXT else self._model.context
+        explicit = bool(request.max_tokens and request.max_tokens > 0)
+        wanted = request.max_tokens if request.max_tokens and explicit else self._settings.defaultgenamt
+        mode = request.thinking.mode or Mode(self._settings.thinking)
+        template = templates.of_adapter(request.adapter) if request.adapter else self._template
+        room = budget.prompt_room(context, wanted)
+        if not self._may_trim(request):
+            room = context  # it is not shortened, so it need not leave the reply its share
+        if request.chat:
+            prompt = self._chat(_thinking_as_wished(request.chat, request, mode), template, room)
+        else:
+            prompt = self._text(request, room)
+        if prompt.trimmed:
+            if not self._may_trim(request):
+                raise _too_long(len(prompt.tokens) + prompt.trimmed.tokens, wanted if explicit else 0, context)
+            log.warning("%s", _told(prompt.trimmed, room))
+        if not self._may_trim(request) and len(prompt.tokens) + (wanted if explicit else 1) > context:
+            raise _too_long(len(prompt.tokens), wanted if explicit else 1, context)
+        if not prompt.tokens:
+            raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
+        reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
+        family = template.family
+        stop = tuple(dict.fromkeys((*request.stop, *(family.stop_texts if request.chat else ()))))
+        limit = self._settings.thinkingbudget if request.thinking.budget is None else request.thinking.budget
+        thinking = model_thinking.thinking(family, prompt.text, budget=0 if mode is Mode.OFF else limit)
+        constraint, ignored = self._constraint(request, template)
+        return Prepared(
+            lambda request_id: Generate(
+                request_id,
+                tuple(prompt.tokens),
+                max_tokens=reply,
+                stop=stop,
+                keep_stop=request.keep_stop,
+                ban_eos=request.ban_eos,
+                shift=request.shift,
+                keep=prompt.keep,
+                sampling=request.sampling,
+                constraint=constraint,
+                thinking=thinking,
+                shown=model_thinking.shown(family),
+            ),
+            prompt.text,
+            tuple(prompt.tokens),
+            prompt.trimmed,
+            stop,
+            template.info,
+            ignored,
+            # Where thoughts have no place of their own, only a request that asks for them gets them.
+            shows_thought=(mode if request.chat else request.thinking.mode) is Mode.SHOW,
+        )
+
+    def _constraint(self, request: TextRequest, template: Template) -> tuple[Constraint | None, str]:
+        """The constraint to generate with, and why the one that was asked for is ignored."""
+        constraint = request.constraint
+        if request.forced:
+            assert request.chat
+            known = model_tools.native_format(template.jinja) if template.knows_tools else ToolFormat.GENERIC
+            constraint = model_tools.call_constraint(request.forced, format=known, parallel=request.chat.parallel)
+        problem = self._vocabulary.check_constraint(constraint) if constraint else ""
+        if not constraint or not problem:
+            return constraint, ""
+        field = "tools" if request.forced else FIELDS[constraint.kind]
+        if not request.lenient:
+            raise BadRequest(f"{field} cannot be used: {problem}", param=field)
+        log.warning("%s was ignored, the reply is not constrained: %s", field, problem)
+        return None, f"{field}: {problem}"
+
+    def _may_trim(self, request: TextRequest) -> bool:
+        return not self._settings.strictcontext if request.truncate is None else request.truncate
+
+    def _chat(self, chat: Chat, template: Template, room: int) -> _Prompt:
+        known: dict[tuple[Message, ...], tuple[str, list[int]]] = {}
+
+        def rendered(messages: ReadOnly[Message]) -> tuple[str, list[int]]:
+            kept = tuple(messages)
+            if kept not in known:
+                known[kept] = self._rendered(replace(chat, messages=kept), template)
+            return known[kept]
+
+        messages = budget.fit_chat(chat.messages, lambda some: len(rendered(some)[1]), room)
+        text, tokens = rendered(messages)
+        tokens = self._within(tokens, (), room)
+        whole = len(rendered(chat.messages)[1])
+        trimmed = Trimmed(len(chat.messages) - len(messages), whole - len(tokens)) if len(tokens) < whole else None
+        return _Prompt(text, tokens, trimmed)
+
+    def _rendered(self, chat: Chat, template: Template) -> tuple[str, list[int]]:
+        try:
+            text = chat_prompt.render(chat, template, self._renderer).prompt
+        except TemplateFailed as error:
+            tags = templates.with_tags_only(template)
+            log.warning("The chat template failed (%s); the tags of %s are used instead.", error, tags.info.name)
+            text = chat_prompt.render(chat, tags, self._renderer).prompt
+        return text, self._tokens(text)
+
+    def _tokens(self, text: str) -> list[int]:
+        """A template that writes the beginning-of-text token itself must not get a second one."""
+        special = not (self._model.bos_text and text.startswith(self._model.bos_text))
+        return list(self._vocabulary.tokenize(text, special=special))
+
+    def _text(self, request: TextRequest, room: int) -> _Prompt:
+        """Memory and prompt; the memory with the beginning of the text must stay."""
+        if request.memory:
+            memory = self._tokens(request.memory)
+            prompt = list(self._vocabulary.tokenize(request.prompt, special=False))
+        else:
+            whole = self._tokens(request.prompt)
+            start = self._vocabulary.tokenize("", special=True)
+            front = len(start) if tuple(whole[: len(start)]) == start else 0
+            memory, prompt = whole[:front], whole[front:]
+        # A model cannot continue nothing at all; one without a token to begin with gets the one that ends its texts.
+        if not memory and not prompt:
+            memory = list(self._vocabulary.tokenize(self._model.bos_text or self._model.eos_text, special=False))
+        tokens = self._within(prompt, memory, room)
+        cut = len(memory) + len(prompt) - len(tokens)
+        kept = min(len(memory), len(tokens))
+        return _Prompt(request.memory + request.prompt, tokens, Trimmed(0, cut) if cut else None, kept)
+
+    def _within(self, prompt: ReadOnly[int], memory: ReadOnly[int], room: int) -> list[int]:
+        """Both within ``room``. The beginning-of-text token stays in front: without it many models write nonsense."""
+        whole = [*memory, *prompt]
+        if len(whole) <= room:
+            return whole
+        start = self._vocabulary.tokenize("", special=True)
+        if room <= len(start) or tuple(whole[: len(start)]) != tuple(start):
+            return budget.keep_memory(memory, prompt, room)
+        kept = (memory[len(start) :], prompt) if memory else ((), prompt[len(start) :])
+        return [*start, *budget.keep_memory(*kept, room - len(start))]
+
+
+def _thinking_as_wished(chat: Chat, request: TextRequest, mode: Mode) -> Chat:
+    """The chat with the switch that many templates have for thinking."""
+    think = False if mode is Mode.OFF else True if request.thinking.switched_on else None
+    return replace(chat, think=think)
+
+
+def _too_long(prompt: int, reply: int, context: int) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        f"The context holds {context} tokens, but the prompt has {prompt} and the reply may have {reply}.",
+        "Shorten it, load the model with a larger context, or allow it to be shortened with truncate.",
+        param="messages",
     )
 
 
-def _chat_prompt(
-    messages: ReadOnly[Message], tokenizer: Tokenizer, model: ModelInfo, preset: Preset | None, room: int
-) -> tuple[list[int], tuple[str, ...]]:
-    """The tokens of a chat, and the stop texts of its template."""
-    stop: tuple[str, ...] = ()
-
-    def tokens_of(kept: ReadOnly[Message]) -> list[int]:
-        nonlocal stop
-        rendered = chat.render(kept, model, preset)
-        stop = rendered.stop
-        # A template that writes the beginning-of-text token itself must not get a second one.
-        special = not (model.bos_text and rendered.prompt.startswith(model.bos_text))
-        return list(tokenizer.tokenize(rendered.prompt, special=special))
-
-    prompt, dropped = budget.drop_oldest(messages, tokens_of, room)
-    if dropped:
-        log.warning("The chat was too long for %d tokens: its %d oldest messages were left out.", room, dropped)
-    return _within(prompt, (), tokenizer, room), stop
-
-
-def _text_prompt(request: TextRequest, tokenizer: Tokenizer, room: int) -> tuple[list[int], int]:
-    """The tokens of memory and prompt, and how many of them must stay: the memory with the beginning of the text."""
-    memory = tokenizer.tokenize(request.memory, special=True)
-    prompt = _within(tokenizer.tokenize(request.prompt, special=False), memory, tokenizer, room)
-    return prompt, min(len(memory), len(prompt))
-
-
-def _within(prompt: ReadOnly[int], memory: ReadOnly[int], tokenizer: Tokenizer, room: int) -> list[int]:
-    """Both within ``room``. The beginning-of-text token stays in front: without it many models write nonsense."""
-    whole = [*memory, *prompt]
-    if len(whole) <= room:
-        return whole
-    log.warning("The prompt of %d tokens was cut to %d.", len(whole), room)
-    start = tokenizer.tokenize("", special=True)
-    if room <= len(start) or tuple(whole[: len(start)]) != tuple(start):
-        return budget.keep_memory(memory, prompt, room)
-    kept = (memory[len(start) :], prompt) if memory else ((), prompt[len(start) :])
-    return [*start, *budget.keep_memory(*kept, room - len(start))]
+def _told(trimmed: Trimmed, room: int) -> str:
+    messages = f", among them its {trimmed.messages} oldest messages" if trimmed.messages else ""
+    return f"The prompt was too long for {room} tokens: {trimmed.tokens} of them were left out{messages}."

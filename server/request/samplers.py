@@ -32,7 +32,6 @@ def read_sampling(fields: Fields) -> Sampling:
         mirostat=fields.whole("mirostat", "mirostat_mode", default=0),
         mirostat_tau=_bounded(fields.number("mirostat_tau", default=5.0)),
         mirostat_eta=_bounded(fields.number("mirostat_eta", default=0.1)),
-        grammar=fields.text("grammar", "grammar_string"),
         logit_bias=_biases(fields.mapping("logit_bias")),
     )
 

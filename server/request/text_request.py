@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from server.events import Sampling
-from server.prompt.chat import Message
+from server.events import Constraint, Sampling
+from server.prompt.message import Chat, Tool
+from server.prompt.preset import Preset
+from server.request.thinking import ThinkingWish
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A reply that is asked for: either ``messages``, or a ``prompt`` with a ``memory`` in front that is never cut off.
+    """A reply that is asked for: to a ``chat``, or a ``prompt`` with a ``memory`` in front that is never cut off.
 
+    ``adapter`` is the template the request brought along; ``forced`` are the tools of which it must call one.
     ``max_tokens`` None means the server's default reply length; ``context`` None means all of the model's context. With
-    ``shift`` a reply may outgrow the context: the oldest text makes room for it, but never the memory.
+    ``shift`` a reply may outgrow the context: the oldest text makes room for it, but never the memory. ``truncate``
+    says whether a prompt that is too long may be shortened, None leaves it to the settings. A ``lenient`` request is
+    served without its ``constraint`` if that cannot be used.
     """
 
     prompt: str = ""
     memory: str = ""
-    messages: tuple[Message, ...] = ()
+    chat: Chat | None = None
+    adapter: Preset | None = None
+    forced: tuple[Tool, ...] = ()
     max_tokens: int | None = None
     context: int | None = None
     shift: bool = False
+    truncate: bool | None = None
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     ban_eos: bool = False
     sampling: Sampling = field(default_factory=Sampling)
+    constraint: Constraint | None = None
+    lenient: bool = False
+    thinking: ThinkingWish = field(default_factory=ThinkingWish)
     genkey: str = ""
     stream: bool = False
     include_usage: bool = False

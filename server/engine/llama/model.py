@@ -157,7 +157,6 @@ class LlamaModel:
         return f"{what}: {cause}." if cause else f"{what}."
 
     def _describe(self, path: str, devices: tuple[str, ...], variant: str) -> ModelInfo:
-        template = llama.llama_model_chat_template(self._model, None)
         return ModelInfo(
             name=Path(path).stem,
             path=path,
@@ -168,9 +167,15 @@ class LlamaModel:
             layers=llama.llama_model_n_layer(self._model),
             trained_context=llama.llama_model_n_ctx_train(self._model),
             context=self.context,
-            chat_template=template.decode("utf-8", "replace") if template else "",
+            chat_template=self._template(None),
             bos_text=self.vocabulary.text_of(llama.llama_vocab_bos(self.vocabulary.pointer)),
             eos_text=self.vocabulary.text_of(llama.llama_vocab_eos(self.vocabulary.pointer)),
             devices=devices,
             cpu_variant=variant,
+            tool_template=self._template(b"tool_use"),
         )
+
+    def _template(self, name: bytes | None) -> str:
+        """A chat template of the model file by name, the ordinary one for None; "" where there is none."""
+        text = llama.llama_model_chat_template(self._model, name)
+        return text.decode("utf-8", "replace") if text else ""

@@ -1,0 +1,47 @@
+"""How models think: the tags they think between, and whether a prompt has begun a thought already."""
+
+from __future__ import annotations
+
+from server.events import Thinking
+from server.prompt.preset import Preset
+
+# Known to all models, whatever their template: a thought that is spoken is worse than a tag looked for in vain. No tag
+# is here that other families end their turns with, as Harmony's is.
+TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("◁think▷", "◁/think▷"),
+)
+
+
+def thinking(family: Preset, prompt: str, *, budget: int) -> Thinking:
+    """What the engine needs to tell the thoughts of a reply to ``prompt`` from what it says.
+
+    ``budget`` tokens may be thought, -1 is any number. Many templates, and texts that clients write, begin the thought
+    themselves; then the reply only has the closing tag.
+    """
+    tags = tuple(dict.fromkeys((*family.reasoning, *TAGS)))
+    return Thinking(
+        tags, closes=_closes(family, tags, prompt), budget=budget, dropped=family.dropped, closing=family.closing
+    )
+
+
+def shown(family: Preset) -> tuple[str, ...]:
+    """Special tokens that must stay visible, so that thoughts and calls can be told apart."""
+    tags = (tag for pair in (*family.reasoning, *TAGS) for tag in pair)
+    return tuple(dict.fromkeys((*family.shown, *tags)))
+
+
+def _closes(family: Preset, tags: tuple[tuple[str, str], ...], prompt: str) -> str:
+    """The closing tag of the thought that ``prompt`` ends in, or ""."""
+    reply = prompt.rpartition(family.assistant_start.strip())[2] if family.assistant_start.strip() else ""
+    for start, end in tags:
+        if prompt.rstrip().endswith(start) or reply.rfind(start) > reply.rfind(end):
+            return end
+    return ""
