@@ -41,8 +41,8 @@ prompt/                messages -> prompt
   templates.py         which template is used, and why
   preset.py            instruct presets: the text before and after each role's turn
   chat.py              a chat rendered, in an order of roles that the template takes
-  jinja.py             chat templates in a process of their own, with limits
-  jinja_worker.py      that process: the sandbox
+  jinja.py             chat templates, rendered in a process that is killed at a limit (runs in the launcher)
+  jinja_worker.py      that process's main: Jinja's sandbox, locked away from files and connections
   tools.py             tools told to models whose template knows none, and the grammar of a call
   thinking.py          the tags models think between
 
@@ -81,6 +81,9 @@ engine/llama/          llama.cpp itself; the only imports of llama_cpp
   kv_cache.py          copy, cut, save and load what the slots hold
   vocabulary.py        text <-> tokens
   samplers.py          one request's sampler chain, and the draw
+  candidates.py        the tokens that samplers choose from
+  constraints.py       what a reply must look like, token by token
+  gbnf.py              grammars that llama.cpp would hang on
 
 model/
   gguf.py              the bounded reader of a GGUF file's header

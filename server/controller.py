@@ -142,7 +142,7 @@ class Controller:
     # --- for the HTTP routes ---
 
     def prepare(self, request: TextRequest) -> Prepared:
-        """What ``request`` comes to: its prompt, what was left out. Raises :class:`ModelNotReady`, :class:`BadRequest`."""
+        """Render and fit the prompt of ``request``. Raises :class:`ModelNotReady` or :class:`BadRequest`."""
         return self._ready().preparer.prepare(request)
 
     def generate(self, prepared: Prepared, genkey: str, client: str, route: str) -> Generation:

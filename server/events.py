@@ -78,7 +78,7 @@ class Thinking:
 
     ``closes`` is the text that ends the thinking which the prompt has already begun, or "". After ``budget`` tokens the
     engine ends it itself; 0 allows none, -1 any number. It does so with the text ``closing``, or with the closing tag
-    where that is "". What is thought is told apart from what is said, and stop texts and constraints do not apply to it.
+    where that is "". What is thought is told apart from what is said; stop texts and constraints do not apply to it.
     ``dropped`` are texts cut out of what is said.
     """
 
@@ -395,7 +395,8 @@ class RequestRow:
 class Snapshot:
     """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED.
 
-    ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model.
+    ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model. Of the
+    ``replies`` since the start, ``trimmed`` had a prompt that was shortened.
     """
 
     state: EngineState = EngineState.IDLE
@@ -408,3 +409,4 @@ class Snapshot:
     stats: EngineStats = field(default_factory=EngineStats)
     requests: tuple[RequestRow, ...] = ()
     replies: int = 0
+    trimmed: int = 0

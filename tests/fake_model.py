@@ -8,10 +8,11 @@ are mixed up.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as ReadOnly
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from server.engine.batch import Batch
 from server.engine.drafts import Drafts
@@ -20,8 +21,9 @@ from server.events import Generate, ModelInfo
 
 END = 256
 IM_END = 257
+THINK, END_THINK = 259, 260
 LONG_PIECES = {258: b"no more### and then some"}
-SPECIAL_TEXTS = {"<|im_end|>": IM_END}
+SPECIAL_TEXTS = {"<|im_end|>": IM_END, "<THINK>": THINK, "</THINK>": END_THINK}
 
 SLOTS_PER_SEQUENCE = 2
 LARGEST_BLOCK = 128
@@ -195,12 +197,13 @@ class Part:
 
 @dataclass
 class ScriptedSampler:
-    """Where one request stands in its script."""
+    """Where one request stands in its script, and how each token was drawn: ``constrained``, and ``also`` which."""
 
     request: Generate
     reply: tuple[int, ...]
     seed: int
     given: int = 0
+    draws: list[tuple[bool, frozenset[int]]] = field(default_factory=list)
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -217,7 +220,13 @@ class ScriptedSampler:
 
 
 class FakeVocabulary:
-    """A token is a byte; END ends a reply, and IM_END is a special token with a text."""
+    """A token is a byte; END ends a reply, and those of SPECIAL_TEXTS are special tokens with a text."""
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        parts = re.split("(" + "|".join(map(re.escape, SPECIAL_TEXTS)) + ")", text)
+        return [
+            token for part in parts for token in ([SPECIAL_TEXTS[part]] if part in SPECIAL_TEXTS else tokens_of(part))
+        ]
 
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < END else LONG_PIECES.get(token, b"")
@@ -227,6 +236,9 @@ class FakeVocabulary:
 
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]:
         return frozenset(SPECIAL_TEXTS[text] for text in stop if text in SPECIAL_TEXTS)
+
+    def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]:
+        return {SPECIAL_TEXTS[text]: text.encode() for text in texts if text in SPECIAL_TEXTS}
 
 
 class FakeSamplers:
@@ -242,14 +254,22 @@ class FakeSamplers:
         self.made.append(ScriptedSampler(request, self._scripts[request.prompt], seed))
         return self.made[-1]
 
-    def sample(self, sampler: ScriptedSampler, index: int) -> int:
+    def sample(
+        self, sampler: ScriptedSampler, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
+    ) -> int:
         assert index in self.logits, "logits that were not asked for"
         slot, length = self.logits[index]
         self._kv.check_slot(slot, length)
         assert sampler.follows(self._kv.tokens(slot)[:length], self._kv.cells), "the slot holds another sequence"
         token = sampler.reply[sampler.given] if sampler.given < len(sampler.reply) else END
         sampler.given += 1
+        sampler.draws.append((constrained, also))
         return token
+
+    def accept(self, sampler: ScriptedSampler, token: int) -> None:
+        """The script goes on after a token that nobody drew."""
+        sampler.reply = (*sampler.reply[: sampler.given], token, *sampler.reply[sampler.given :])
+        sampler.given += 1
 
 
 class FakeModel:

@@ -316,7 +316,7 @@ def test_a_call_is_streamed_live_its_name_once_and_its_arguments_in_pieces(serve
     assert [call["function"]["name"] for call in calls if "name" in call["function"]] == ["follow"] * (
         1 + max(call["index"] for call in calls)
     )
-    assert [call["id"] for call in calls if "id" in call][0].startswith("call_")
+    assert calls[0]["id"].startswith("call_")
     assert sum("id" not in call for call in calls) > 1
 
 

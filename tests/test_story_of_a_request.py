@@ -7,16 +7,20 @@ value on the way can be written down here.
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 from server.api import sse
 from server.engine.client import Generation
 from server.engine.engine import Engine
-from server.events import EngineEvent, Finished, FinishReason, TextPiece
-from server.prompt import chat
+from server.events import Constraint, EngineEvent, Finished, FinishReason, TextPiece
+from server.prompt import chat, templates
+from server.prompt.jinja import Renderer
+from server.prompt.message import Message
 from server.request import openai
 from server.request.fields import parse_body
-from server.request.prepare import prepare
+from server.request.prepare import Preparer
+from server.settings import Settings
 from tests.fake_model import TINY, FakeModel, tokens_of
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}<assistant>"
@@ -24,11 +28,14 @@ MODEL = replace(TINY, chat_template=TEMPLATE)
 PROMPT = "<system>You are a guard.\n<user>Who goes there?\n<assistant>"
 
 
-class ByteTokenizer:
+class Bytes:
     """One token a byte, as the scripted model has them; nothing is added in front."""
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         return tokens_of(text)
+
+    def check_constraint(self, constraint: Constraint) -> str:
+        return ""
 
 
 def test_the_story_of_a_request() -> None:
@@ -46,15 +53,19 @@ def test_the_story_of_a_request() -> None:
     body = parse_body(json.dumps(sent).encode())
 
     # The dialect turns it into a request that knows no dialect any more.
-    request = openai.read_chat(body)
-    assert request.messages[1] == chat.Message("user", "Who goes there?")
+    request = openai.read_chat(body, defaults={})
+    assert request.chat
+    assert request.chat.messages[1] == Message("user", "Who goes there?")
     assert request.stop == ("#",)
 
     # The messages become one prompt, in the model's own format.
-    assert chat.render(request.messages, MODEL, None).prompt == PROMPT
+    with closing(Renderer()) as renderer:
+        template = templates.choose(None, MODEL, renderer)
+        assert template.info.source == "the model's own"
+        assert chat.render(request.chat, template, renderer).prompt == PROMPT
 
-    # Prompt and reply are fitted into the context, and the engine's command is ready.
-    command = prepare(request, ByteTokenizer(), MODEL, None, default_reply=768)(1)
+        # Prompt and reply are fitted into the context, and the engine's command is ready.
+        command = Preparer(Bytes(), MODEL, template, renderer, Settings()).prepare(request).build(1)
     assert command.prompt == tokens_of(PROMPT)
     assert command.max_tokens == 40
 
@@ -89,7 +100,7 @@ def test_the_story_of_a_request() -> None:
         sse.stream(
             generation,
             gone=lambda: False,
-            on_text=lambda text: sse.data_frame({"text": text}),
+            on_piece=lambda piece: sse.data_frame({"text": piece.text}),
             on_end=lambda end: sse.data_frame({"finish_reason": sse.finish_word(end)}) + sse.DONE,
             on_error=lambda error: sse.data_frame({"error": str(error)}),
         )

@@ -92,10 +92,15 @@ class Witness:
         self.said[request.request_id] = Said(request.prompt, self._samplers.make(request, seed))
         return self.said[request.request_id]
 
-    def sample(self, said: Said, index: int) -> int:
+    def sample(self, said: Said, index: int, **how: Any) -> int:
         said.logits.append(logits_at(self._model, index))
-        said.tokens.append(self._samplers.sample(said.sampler, index))
+        said.tokens.append(self._samplers.sample(said.sampler, index, **how))
         return said.tokens[-1]
+
+    def accept(self, said: Said, token: int) -> None:
+        said.logits.append(logits_at(self._model, -1))
+        said.tokens.append(token)
+        self._samplers.accept(said.sampler, token)
 
 
 class Talk:

@@ -58,10 +58,11 @@ def stream(
         for event in generation.events(silence=POLL_SECONDS):
             if gone():
                 return
+            frame = b""
             if isinstance(event, Finished):
                 frame = on_end(event)
-            else:
-                frame = on_piece(event) if event else b""
+            elif event:
+                frame = on_piece(event)
             if not frame:
                 if time.monotonic() - last_sent < PING_SECONDS:
                     continue

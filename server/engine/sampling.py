@@ -25,8 +25,6 @@ def chain(sampling: Sampling, seed: int) -> list[Sampler]:
     3 tail-free), add nothing.
     """
     steps = [Sampler("logit_bias")] if sampling.logit_bias else []
-    if sampling.grammar:
-        steps.append(Sampler("grammar"))
     if sampling.temperature < SMALLEST_TEMPERATURE:
         return [*steps, *_penalties(sampling), Sampler("greedy")]
     if sampling.mirostat in (1, 2):

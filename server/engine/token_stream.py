@@ -37,8 +37,8 @@ class TokenStream:
     bytes are incomplete. Bytes that are no UTF-8 at all are dropped, never replaced by U+FFFD.
 
     Tags belong to neither text nor thought, and stop texts count in what is said only. A closing tag that nothing has
-    opened tells that the reply began as a thought, if it is the first tag and anything follows. Whitespace around a thought is dropped:
-    a stop text such as a line break must not end the reply right behind it.
+    opened tells that the reply began as a thought, if it is the first tag and anything follows. Whitespace around a
+    thought is dropped: a stop text such as a line break must not end the reply right behind it.
 
     ``thinking`` is whether the next token belongs to a thought, which ``closing_tag`` ends; ``spoken`` whether more
     than whitespace was said.

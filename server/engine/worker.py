@@ -29,7 +29,9 @@ from server.engine.speculation import Drafter, PromptLookupDrafter
 from server.errors import TavernkeepError
 from server.events import (
     Cancel,
+    CheckConstraint,
     Command,
+    ConstraintChecked,
     EngineEvent,
     Generate,
     LoadModel,
@@ -62,7 +64,7 @@ def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Worker:
-    """Owns the model. The main thread runs the engine's steps, one thread takes commands, one tokenizes."""
+    """Owns the model. The main thread runs the engine's steps, one thread takes commands, one answers calls."""
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
@@ -70,7 +72,7 @@ class Worker:
         self._writing = threading.Lock()
         self._progress = 0.0
         self._inbox: queue.SimpleQueue[Generate | Cancel] = queue.SimpleQueue()
-        self._texts: queue.SimpleQueue[Tokenize] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Tokenize | CheckConstraint] = queue.SimpleQueue()
         self._engine: Engine | None = None
 
     def run(self) -> NoReturn:
@@ -94,7 +96,7 @@ class Worker:
         engine = Engine(model, cache_ram=spec.cache_ram, reuse=spec.reuse, drafts=drafts, governor=governor)
         self._engine = engine
         self._send([ModelLoaded(model.info)])
-        self._start(lambda: self._tokenize(model))
+        self._start(lambda: self._answer_calls(model))
         _or_leave(lambda: self._serve(engine))
         _leave(0)
 
@@ -137,15 +139,19 @@ class Worker:
                 self._inbox.put(command)
                 if isinstance(command, Cancel) and self._engine:
                     self._engine.interrupt(command.request_id)
-            elif isinstance(command, Tokenize):
-                self._texts.put(command)
+            elif isinstance(command, (Tokenize, CheckConstraint)):
+                self._calls.put(command)
 
-    def _tokenize(self, model: LlamaModel) -> None:
+    def _answer_calls(self, model: LlamaModel) -> None:
         """Only reads the vocabulary, so it need not wait for the main thread's step, nor a cancel for it."""
         while True:
-            command = self._texts.get()
-            ids = model.vocabulary.tokenize(command.text, special=command.special)
-            self._send([Tokens(command.call_id, tuple(ids))])
+            command = self._calls.get()
+            if isinstance(command, Tokenize):
+                ids = model.vocabulary.tokenize(command.text, special=command.special)
+                self._send([Tokens(command.call_id, tuple(ids))])
+            else:
+                problem = model.samplers.constraints.problem(command.constraint)
+                self._send([ConstraintChecked(command.call_id, problem)])
 
     def _send(self, events: ReadOnly[EngineEvent]) -> None:
         if not events:

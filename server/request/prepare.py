@@ -19,6 +19,7 @@ from server.prompt.jinja import Renderer, TemplateFailed
 from server.prompt.message import Chat, Message
 from server.prompt.tools import ToolFormat
 from server.request import budget
+from server.request.schema import compactly_spaced
 from server.request.text_request import TextRequest
 from server.request.thinking import Mode
 from server.settings import Settings
@@ -145,7 +146,8 @@ class Preparer:
         if request.forced:
             assert request.chat
             known = model_tools.native_format(template.jinja) if template.knows_tools else ToolFormat.GENERIC
-            constraint = model_tools.call_constraint(request.forced, format=known, parallel=request.chat.parallel)
+            tools = [replace(tool, parameters=compactly_spaced(tool.parameters)) for tool in request.forced]
+            constraint = model_tools.call_constraint(tools, format=known, parallel=request.chat.parallel)
         problem = self._vocabulary.check_constraint(constraint) if constraint else ""
         if not constraint or not problem:
             return constraint, ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections.abc import Sequence as ReadOnly
 from typing import Any
@@ -11,52 +10,50 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine import sampling
+from server.engine.llama.candidates import FORBIDDEN, Candidates
+from server.engine.llama.constraints import Constraints, Matcher
 from server.engine.llama.library import llama
 from server.engine.llama.vocabulary import Vocabulary
-from server.events import Generate
+from server.errors import BadRequest
+from server.events import Constraint, Generate
 
-FORBIDDEN = float("-inf")
-LONGEST_GRAMMAR = 256 * 1024
-DEEPEST_GRAMMAR = 200
 MIROSTAT_M = 100  # candidates from which mirostat estimates, as in its paper (arXiv:2007.14966)
-CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 log = logging.getLogger("tavernkeep.engine")
 
 
 class LlamaSampler:
-    """One request's sampler chain, and its grammar if it has one."""
+    """One request's sampler chain, and the matcher of its constraint if it has one."""
 
-    def __init__(self, chain: Any, grammar: Any = None) -> None:
+    def __init__(self, chain: Any, matcher: Matcher | None) -> None:
         self.chain = chain
-        self.grammar = grammar
+        self.matcher = matcher
 
     def __del__(self) -> None:
-        for pointer in (self.chain, self.grammar):
-            if pointer:
-                llama.llama_sampler_free(pointer)
+        llama.llama_sampler_free(self.chain)
 
 
 class Samplers:
-    """Makes the samplers of a context of ``window`` tokens, and draws with them."""
+    """Makes the samplers of a context of ``window`` tokens, and draws with them.
+
+    ``constraints`` may be used from any thread, the rest on the engine's.
+    """
 
     def __init__(self, context: Any, vocabulary: Vocabulary, window: int) -> None:
         self._context = context
         self._vocabulary = vocabulary
         self._window = window
-        self._token_ids = np.arange(vocabulary.size, dtype=np.int32)
-        self._candidates = np.zeros(vocabulary.size, CANDIDATE)
+        self._candidates = Candidates(vocabulary.size)
+        self.constraints = Constraints(vocabulary)
 
     def make(self, request: Generate, seed: int) -> LlamaSampler:
-        """The chain of samplers a request asks for. An invalid grammar is left out, with a line in the log."""
+        """The chain of samplers a request asks for. A constraint of no use is left out, with a line in the log."""
         chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
-        sampler = LlamaSampler(chain)
+        sampler = LlamaSampler(chain, self._matcher(request.constraint))
         if request.ban_eos:
             self._add(sampler, self._logit_bias([(token, FORBIDDEN) for token in self._vocabulary.end_tokens]))
         for step in sampling.chain(request.sampling, seed):
-            if step.name == "grammar":
-                sampler.grammar = self._grammar(request.sampling.grammar)
-            elif step.name == "logit_bias":
+            if step.name == "logit_bias":
                 self._add(sampler, self._logit_bias(request.sampling.logit_bias))
             elif step.name == "penalties":
                 window, *penalties = step.values
@@ -71,19 +68,35 @@ class Samplers:
                 self._add(sampler, getattr(llama, f"llama_sampler_init_{step.name}")(*step.values))
         return sampler
 
-    def sample(self, sampler: LlamaSampler, index: int) -> int:
-        """Pick the next token after the batch entry ``index``."""
-        if not sampler.grammar:
+    def sample(
+        self, sampler: LlamaSampler, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
+    ) -> int:
+        """Pick the next token after the batch entry ``index``.
+
+        When it is not ``constrained``, the request's constraint neither sees it nor forbids it; nor does it for a token
+        of ``also``, if that is what is drawn.
+        """
+        matcher = sampler.matcher
+        if matcher is None or not constrained:
             return int(llama.llama_sampler_sample(sampler.chain, self._context, index))
-        token = self._draw(sampler.chain, index)
-        if not self._allowed(sampler.grammar, token):
-            token = self._draw(sampler.chain, index, first=sampler.grammar)
-            if not self._allowed(sampler.grammar, token):
-                # Nothing fits: the grammar is complete and its end is banned. Accepting any token would abort.
-                return self._vocabulary.end_tokens[0]
-        llama.llama_sampler_accept(sampler.grammar, token)
-        llama.llama_sampler_accept(sampler.chain, token)
+        logits = self._logits(index)
+        self._candidates.take_all(logits)
+        token = self._draw(sampler.chain)
+        if token not in also:
+            # Most tokens fit, so one is tried before all of the vocabulary is filtered, which takes longer.
+            if not matcher.allows(token):
+                found = matcher.choose(self._candidates, logits)
+                token = self._draw(sampler.chain) if found else token
+                if not found or not matcher.allows(token):
+                    # Nothing fits: the reply is complete and its end is banned. To accept a token would abort.
+                    return self._vocabulary.end_tokens[0]
+            matcher.accept(token)
+        self.accept(sampler, token)
         return token
+
+    def accept(self, sampler: LlamaSampler, token: int) -> None:
+        """Tell the samplers of a token that was not drawn. The constraint does not see it."""
+        llama.llama_sampler_accept(sampler.chain, token)
 
     def likeliest(self, index: int) -> int:
         """The token with the highest logit after the batch entry ``index``."""
@@ -95,32 +108,18 @@ class Samplers:
         logits: npt.NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self._vocabulary.size,))
         return logits
 
-    def _draw(self, chain: Any, index: int, first: Any = None) -> int:
-        candidates = self._candidates
-        candidates["id"] = self._token_ids
-        candidates["logit"] = self._logits(index)
-        array = _candidate_array(candidates)
-        if first:
-            llama.llama_sampler_apply(first, ctypes.byref(array))
-        llama.llama_sampler_apply(chain, ctypes.byref(array))
-        return int(candidates["id"][array.selected])
+    def _draw(self, chain: Any) -> int:
+        self._candidates.apply(chain)
+        return self._candidates.selected()
 
-    def _allowed(self, grammar: Any, token: int) -> bool:
-        # Most tokens fit the grammar, so one is tried before all of the vocabulary is filtered, which is slow.
-        single = np.zeros(1, CANDIDATE)
-        single["id"] = token
-        llama.llama_sampler_apply(grammar, ctypes.byref(_candidate_array(single)))
-        return bool(single["logit"][0] != FORBIDDEN)
-
-    def _grammar(self, text: str) -> Any:
-        pointer = None
-        if len(text) <= LONGEST_GRAMMAR and _depth(text) <= DEEPEST_GRAMMAR:  # llama.cpp's parser recurses
-            pointer = llama.llama_sampler_init_grammar(
-                self._vocabulary.pointer, text.encode("utf-8", "replace"), b"root"
-            )
-        if not pointer:
-            log.warning("A grammar that is invalid was left out; the reply is not constrained: %.60r", text)
-        return pointer
+    def _matcher(self, constraint: Constraint | None) -> Matcher | None:
+        if constraint is None:
+            return None
+        try:
+            return self.constraints.begin(constraint)
+        except BadRequest as error:
+            log.warning("A constraint was left out; the reply is free. %s It begins: %.60r", error, constraint.text)
+            return None
 
     def _logit_bias(self, biases: ReadOnly[tuple[int, float]]) -> Any:
         known = [(token, bias) for token, bias in biases if 0 <= token < self._vocabulary.size]
@@ -129,17 +128,3 @@ class Samplers:
 
     def _add(self, sampler: LlamaSampler, pointer: Any) -> None:
         llama.llama_sampler_chain_add(sampler.chain, pointer)
-
-
-def _depth(grammar: str) -> int:
-    """How deep the parentheses of a grammar are nested, at most."""
-    level = deepest = 0
-    for character in grammar:
-        level += (character == "(") - (character == ")")
-        deepest = max(deepest, level)
-    return deepest
-
-
-def _candidate_array(candidates: Any) -> Any:
-    pointer = candidates.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
-    return llama.llama_token_data_array(data=pointer, size=len(candidates), selected=-1, sorted=False)

@@ -1,0 +1,53 @@
+"""The tokens that llama.cpp's samplers choose from, with their logits."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.llama.library import llama
+
+FORBIDDEN = float("-inf")
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+class Candidates:
+    """Room for ``size`` tokens. It is used again and again, because it is large."""
+
+    def __init__(self, size: int) -> None:
+        self._ids = np.arange(size, dtype=np.int32)
+        self._rows = np.zeros(size, CANDIDATE)
+        self._pointer = self._rows.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
+        self._array = self._native(size)
+
+    def take_all(self, logits: npt.NDArray[np.float32]) -> None:
+        """Choose from every token. ``logits`` has an entry for each."""
+        self._rows["id"] = self._ids
+        self._rows["logit"] = logits
+        self._array = self._native(len(self._rows))
+
+    def take(self, ids: npt.NDArray[np.intp], logits: npt.NDArray[np.float32]) -> None:
+        """Choose from these tokens only. ``logits`` has an entry for every token there is."""
+        self._rows["id"][: len(ids)] = ids
+        self._rows["logit"][: len(ids)] = logits[ids]
+        self._array = self._native(len(ids))
+
+    def take_one(self, token: int) -> None:
+        self._rows[0] = (token, 0.0, 0.0)
+        self._array = self._native(1)
+
+    def apply(self, sampler: Any) -> None:
+        llama.llama_sampler_apply(sampler, ctypes.byref(self._array))
+
+    def selected(self) -> int:
+        """The token that the last sampler of a chain has picked."""
+        return int(self._rows["id"][self._array.selected])
+
+    def logit(self, row: int) -> float:
+        return float(self._rows["logit"][row])
+
+    def _native(self, size: int) -> Any:
+        return llama.llama_token_data_array(data=self._pointer, size=size, selected=-1, sorted=False)

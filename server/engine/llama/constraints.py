@@ -1,0 +1,231 @@
+"""What a reply must look like, token by token: one class for llama.cpp's own grammars, one for llguidance's languages.
+
+llama.cpp reads GBNF, because hand-written grammars must mean what they mean in KoboldCpp. Schemas, expressions and Lark
+go to llguidance, which is faster and has limits on what a grammar may cost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, Protocol
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+import numpy.typing as npt
+
+from server.engine.llama import gbnf
+from server.engine.llama.candidates import FORBIDDEN, Candidates
+from server.engine.llama.library import llama
+from server.engine.llama.vocabulary import Vocabulary
+from server.errors import BadRequest
+from server.events import Constraint, ConstraintKind
+
+LONGEST = 256 * 1024
+STANDARD_ERROR = 2
+PARSE_ERROR = b"error parsing grammar: "
+SHOWN = 60  # characters of a grammar in a sentence
+
+# A state takes up to 2 KiB, and 250,000 are allowed by default.
+LIMITS: dict[str, Any] = {"max_lexer_states": 50_000, "verbose_errors": False}
+FROM_TEXT: dict[ConstraintKind, Callable[[str], str]] = {
+    ConstraintKind.JSON_SCHEMA: llguidance.LLMatcher.grammar_from_json_schema,
+    ConstraintKind.REGEX: llguidance.LLMatcher.grammar_from_regex,
+    ConstraintKind.LARK: llguidance.LLMatcher.grammar_from_lark,
+}
+
+log = logging.getLogger("tavernkeep.engine")
+
+Logits = npt.NDArray[np.float32]
+
+
+class Matcher(Protocol):
+    """One reply on its way through its constraint. An end token is allowed where the reply is complete."""
+
+    def allows(self, token: int) -> bool: ...
+
+    def accept(self, token: int) -> None:
+        """Go on behind a token that is allowed."""
+
+    def choose(self, candidates: Candidates, logits: Logits) -> bool:
+        """Make candidates of those tokens that are allowed; False when there are none."""
+
+
+class GrammarMatcher:
+    """A GBNF grammar, in llama.cpp. ``pointer`` is its sampler, which belongs to this object."""
+
+    def __init__(self, pointer: Any) -> None:
+        self._pointer = pointer
+        self._single = Candidates(1)
+
+    def __del__(self) -> None:
+        llama.llama_sampler_free(self._pointer)
+
+    def allows(self, token: int) -> bool:
+        self._single.take_one(token)
+        self._single.apply(self._pointer)
+        return self._single.logit(0) != FORBIDDEN
+
+    def accept(self, token: int) -> None:
+        llama.llama_sampler_accept(self._pointer, token)
+
+    def choose(self, candidates: Candidates, logits: Logits) -> bool:
+        candidates.take_all(logits)
+        candidates.apply(self._pointer)
+        return True
+
+
+class GuidedMatcher:
+    """A schema, an expression or a Lark grammar, in llguidance."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, vocabulary: Vocabulary) -> None:
+        self._matcher = matcher
+        self._ends = vocabulary.end_tokens
+        self._mask = llguidance.numpy.allocate_token_bitmask(1, vocabulary.size)
+        self._size = vocabulary.size
+
+    def allows(self, token: int) -> bool:
+        if self._matcher.is_stopped():  # llguidance then calls no token valid, not even an end
+            return token in self._ends and not self._matcher.is_error()
+        return self._matcher.validate_tokens([token]) == 1
+
+    def accept(self, token: int) -> None:
+        if not self._matcher.consume_token(token):
+            log.warning("A constraint went wrong: %s", self._matcher.get_error())
+
+    def choose(self, candidates: Candidates, logits: Logits) -> bool:
+        ids = self.allowed()
+        candidates.take(ids, logits)
+        return len(ids) > 0
+
+    def allowed(self) -> npt.NDArray[np.intp]:
+        """Every token that is allowed; none when the constraint has gone beyond its limits."""
+        if self._matcher.is_error():
+            return np.empty(0, np.intp)
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
+        if self._matcher.is_error():
+            log.warning("A constraint went wrong: %s", self._matcher.get_error())
+            return np.empty(0, np.intp)
+        return np.flatnonzero(np.unpackbits(self._mask.view(np.uint8)[0], bitorder="little")[: self._size])
+
+
+class Constraints:
+    """Begins constraints in a model's vocabulary. Every method may be called from any thread."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._building = threading.Lock()
+
+    def begin(self, constraint: Constraint) -> Matcher:
+        """A matcher at the beginning of a reply. Raises :class:`BadRequest`, which says what is wrong."""
+        if len(constraint.text) > LONGEST:
+            raise BadRequest(f"The constraint is longer than {LONGEST // 1024} KiB.")
+        if not self._vocabulary.end_tokens:
+            raise BadRequest("The model has no token that ends a reply, so nothing can be asked of its replies.")
+        if constraint.kind is ConstraintKind.GBNF:
+            return self._grammar(constraint.text)
+        return self._guided(constraint)
+
+    def problem(self, constraint: Constraint) -> str:
+        """A sentence on what is wrong with a constraint, or ""."""
+        try:
+            self.begin(constraint)
+        except BadRequest as error:
+            return str(error)
+        return ""
+
+    def _grammar(self, text: str) -> GrammarMatcher:
+        danger = gbnf.danger(text)
+        if danger:
+            raise BadRequest(danger)
+        if gbnf.lacks(text, "root"):
+            raise BadRequest("The grammar has no rule named root.")
+        data = text.encode("utf-8", "replace")
+        pointer = llama.llama_sampler_init_grammar(self._vocabulary.pointer, data, b"root")
+        if not pointer:
+            raise BadRequest(f"llama.cpp cannot read the grammar{self._parse_error(data)}.")
+        return GrammarMatcher(pointer)
+
+    def _parse_error(self, grammar: bytes) -> str:
+        """What llama.cpp says of a grammar it has refused; it is asked again, as it says so on standard error only."""
+        with self._building, _standard_error_in_file() as file:
+            llama.llama_sampler_init_grammar(self._vocabulary.pointer, grammar, b"root")
+            file.seek(0)
+            said = file.read()
+        start = said.find(PARSE_ERROR) + len(PARSE_ERROR)
+        words = said[start : said.find(b"\n\n" + grammar, start)]
+        if start < len(PARSE_ERROR):
+            return ""
+        what, at, rest = words.partition(b" at ")
+        if not at or not grammar.endswith(rest):
+            return f": {words.decode('utf-8', 'replace')[:SHOWN]}"
+        before = grammar[: len(grammar) - len(rest)].decode("utf-8", "replace")
+        where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        shown = rest.decode("utf-8", "replace").split("\n")[0][:SHOWN]
+        return f": {what.decode()} at {where}, {f'before {shown!r}' if shown else 'at its end'}"
+
+    def _guided(self, constraint: Constraint) -> GuidedMatcher:
+        try:
+            grammar = FROM_TEXT[constraint.kind](constraint.text)
+            limits = llguidance.LLParserLimits(**LIMITS)
+            matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
+        except ValueError as error:  # a lone surrogate, or a schema that is no JSON
+            raise BadRequest(f"The {constraint.kind.value} cannot be used: {error}.") from None
+        found = GuidedMatcher(matcher, self._vocabulary)
+        if matcher.is_error() or not len(found.allowed()):
+            said = " ".join(matcher.get_error().split()) or "no token fits its beginning"
+            raise BadRequest(f"The {constraint.kind.value} cannot be used: {said.rstrip('.')}.")
+        return found
+
+    @property
+    def _tokenizer(self) -> llguidance.LLTokenizer:
+        with self._building:
+            return self._built_tokenizer
+
+    @cached_property
+    def _built_tokenizer(self) -> llguidance.LLTokenizer:
+        """llguidance's view of the vocabulary. It takes a second for 262,000 tokens.
+
+        Its own ``lltokenizer_from_vocab`` asks llama-cpp-python for what that calls deprecated, with a warning each.
+        """
+        tokenize = ctypes.cast(llama._lib.llama_tokenize, ctypes.c_void_p).value
+        return llguidance.LLTokenizer.from_llamacpp(  # type: ignore[attr-defined, no-any-return]
+            tokens=[self._spelled(token) for token in range(self._vocabulary.size)],
+            vocab_ptr=self._vocabulary.pointer,
+            tokenize_fptr=tokenize,
+            eos_token=list(self._vocabulary.end_tokens),
+            slices=None,
+        )
+
+    def _spelled(self, token: int) -> bytes:
+        """A token's bytes, marked as llguidance wants it where the token is special and no text."""
+        pointer = self._vocabulary.pointer
+        text = self._vocabulary._read_piece(token, special=True)
+        attributes = llama.llama_vocab_get_attr(pointer, token)
+        control = attributes & llama.LLAMA_TOKEN_ATTR_CONTROL
+        defined = attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+        tag = text.startswith(b"<") and text.endswith(b">")
+        return b"\xff" + text if control or (defined and tag) else text
+
+
+@contextlib.contextmanager
+def _standard_error_in_file() -> Iterator[Any]:
+    """What anybody writes to standard error meanwhile goes to a file; then it is passed on."""
+    with tempfile.TemporaryFile() as file:
+        usual = os.dup(STANDARD_ERROR)
+        try:
+            os.dup2(file.fileno(), STANDARD_ERROR)
+            yield file
+        finally:
+            os.dup2(usual, STANDARD_ERROR)
+            os.close(usual)
+            file.seek(0)
+            sys.stderr.write(file.read().decode("utf-8", "replace"))
