@@ -56,9 +56,13 @@ class Client:
     port: int
     fields: dict[str, Any]
 
-    def stream(self, prompt: str, tokens: int, go_on: Callable[[int], bool] = lambda _: True) -> Reply:
-        """A streamed reply. ``go_on`` is asked after each piece, with their number; on False the client leaves."""
-        began, response = self._ask(prompt, tokens, {"stream": True, "stream_options": {"include_usage": True}})
+    def stream(self, prompt: str, tokens: int, go_on: Callable[[int], bool] = lambda _: True, **fields: Any) -> Reply:
+        """A streamed reply. ``go_on`` is asked after each piece, with their number; on False the client leaves.
+
+        ``fields`` go into the body as they are.
+        """
+        streamed = {"stream": True, "stream_options": {"include_usage": True}}
+        began, response = self._ask(prompt, tokens, {**streamed, **fields})
         pieces: list[tuple[float, bytes]] = []
         complete = True
         with response:

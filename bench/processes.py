@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -85,9 +86,9 @@ class Server(Process):
             self.end()
             raise
 
-    def stream(self, prompt: str, tokens: int, go_on: Callable[[int], bool] = lambda _: True) -> Reply:
+    def stream(self, prompt: str, tokens: int, go_on: Callable[[int], bool] = lambda _: True, **fields: Any) -> Reply:
         """A streamed reply, see :meth:`~bench.client.Client.stream`."""
-        return self._counted(self._client.stream(prompt, tokens, go_on), tokens)
+        return self._counted(self._client.stream(prompt, tokens, go_on, **fields), tokens)
 
     def whole(self, prompt: str, tokens: int) -> Reply:
         """A reply in one piece."""

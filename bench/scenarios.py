@@ -16,6 +16,7 @@ from collections.abc import Sequence as ReadOnly
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from bench.bare_loop import BareLoop
 from bench.client import Reply
@@ -31,6 +32,27 @@ OWN = 220  # 250 with the first turn
 LONG = 2000
 RUNNING = 300
 RUNNING_BEFORE = 30
+# A merchant's wares: long enough that no reply ends early.
+WARE = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 4, "maxLength": 30},
+        "kind": {"enum": ["ale", "bread", "sword"]},
+        "price": {"type": "integer", "minimum": 1, "maximum": 500},
+        "stolen": {"type": "boolean"},
+    },
+    "required": ["name", "kind", "price", "stolen"],
+    "additionalProperties": False,
+}
+INVENTORY = {"type": "array", "items": WARE, "minItems": 20, "maxItems": 40}
+INVENTORY_GRAMMAR = r"""
+root   ::= "[" ware ("," " "? ware){19,39} "]"
+ware   ::= "{\"name\": " name ", \"kind\": " kind ", \"price\": " price ", \"stolen\": " stolen "}"
+name   ::= "\"" [a-zA-Z '-]{4,30} "\""
+kind   ::= "\"ale\"" | "\"bread\"" | "\"sword\""
+price  ::= [1-9] [0-9]? | [1-4] [0-9] [0-9] | "500"
+stolen ::= "true" | "false"
+"""
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,13 @@ def streams(count: int, server: Server, story: str) -> tuple[float, ...]:
     return (sum(reply.tokens for reply in replies) / (ended - began),)
 
 
+def constrained(server: Server, story: str) -> tuple[float, ...]:
+    """A stream that says what it likes, one that keeps to a schema, and one that keeps to a grammar of the same."""
+    wishes: tuple[dict[str, Any], ...] = ({}, {"json_schema": INVENTORY}, {"grammar": INVENTORY_GRAMMAR})
+    prompts = (prose(f"{story}, {number}", OPENING) for number in range(len(wishes)))
+    return tuple(server.stream(prompt, REPLY, **wish).speed for prompt, wish in zip(prompts, wishes, strict=True))
+
+
 def memory(server: Server, _story: str) -> tuple[float, ...]:
     """What the server holds after all the others of its round."""
     return (server.memory(),)
@@ -172,6 +201,16 @@ SCENARIOS = (
             Row("first token of these 2k", "ms"),
         ),
         intrusion,
+    ),
+    Scenario(
+        "constrained",
+        (
+            Row("one stream, free", "tokens/s", more_is_better=True),
+            Row("the same, JSON of a schema", "tokens/s", more_is_better=True),
+            Row("the same, by a grammar", "tokens/s", more_is_better=True),
+        ),
+        constrained,
+        busy=(0,),
     ),
     Scenario("memory", (Row("memory after these", "MiB"),), memory, busy=(0,)),
     *(_streams(count) for count in (1, 2, 4, 8)),

@@ -55,12 +55,19 @@ def wait_for_output(process: subprocess.Popen[str], text: str) -> str:
     return output_of(process)
 
 
-def assert_sigterm_ends_it_and_its_engine(process: subprocess.Popen[str]) -> None:
+def helpers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The engine, and the process that renders chat templates."""
+    started = psutil.Process(process.pid).children()
+    assert len(started) == 2
+    return started
+
+
+def assert_sigterm_ends_it_and_its_helpers(process: subprocess.Popen[str]) -> None:
     wait_for_output(process, "is ready")
-    (engine,) = psutil.Process(process.pid).children()
+    started = helpers_of(process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
-    assert not engine.is_running()
+    assert not any(helper.is_running() for helper in started)
     assert "Traceback" not in output_of(process)
 
 
@@ -81,7 +88,7 @@ def test_without_a_display_it_says_so_and_serves_the_starter_model(launch: Launc
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_it_ends_cleanly_when_it_is_told_to(launch: Launch) -> None:
     process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
-    assert_sigterm_ends_it_and_its_engine(process)
+    assert_sigterm_ends_it_and_its_helpers(process)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
@@ -90,16 +97,16 @@ def test_with_a_display_a_named_model_is_started_in_the_window_and_ends_with_it(
 ) -> None:
     pytest.importorskip("tkinter", reason="this Python was built without tkinter")
     process = launch("--model", str(starter_model), "--port", "0", "--threads", "1", display=True)
-    assert_sigterm_ends_it_and_its_engine(process)
+    assert_sigterm_ends_it_and_its_helpers(process)
 
 
-def test_the_engine_ends_when_the_launcher_is_killed(launch: Launch) -> None:
+def test_the_engine_and_the_templates_process_end_when_the_launcher_is_killed(launch: Launch) -> None:
     process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
     wait_for_output(process, "is ready")
-    (engine,) = psutil.Process(process.pid).children()
+    started = helpers_of(process)
     process.kill()
     process.wait()
-    wait_until(lambda: not engine.is_running(), "the engine to end", 20)
+    wait_until(lambda: not any(helper.is_running() for helper in started), "the helpers to end", 20)
 
 
 def test_a_port_in_use_is_an_error_that_names_the_program(launch: Launch) -> None:

@@ -49,5 +49,9 @@ class Candidates:
     def logit(self, row: int) -> float:
         return float(self._rows["logit"][row])
 
+    def highest(self) -> float:
+        """The highest logit of those to choose from."""
+        return float(self._rows["logit"][: self._array.size].max())
+
     def _native(self, size: int) -> Any:
         return llama.llama_token_data_array(data=self._pointer, size=size, selected=-1, sorted=False)

@@ -33,6 +33,7 @@ LONGEST = 256 * 1024
 STANDARD_ERROR = 2
 PARSE_ERROR = b"error parsing grammar: "
 SHOWN = 60  # characters of a grammar in a sentence
+LIKELY = 16.0  # below the highest logit: what is less likely is one in ten million
 
 # A state takes up to 2 KiB, and 250,000 are allowed by default.
 LIMITS: dict[str, Any] = {"max_lexer_states": 50_000, "verbose_errors": False}
@@ -78,8 +79,13 @@ class GrammarMatcher:
         llama.llama_sampler_accept(self._pointer, token)
 
     def choose(self, candidates: Candidates, logits: Logits) -> bool:
-        candidates.take_all(logits)
+        # llama.cpp walks through all tokens it is given, and nearly always a likely one fits.
+        likeliest = float(logits.max())
+        candidates.take(np.flatnonzero(logits >= likeliest - LIKELY), logits)
         candidates.apply(self._pointer)
+        if candidates.highest() < likeliest - LIKELY / 2:  # what was not looked at may be as likely as what is left
+            candidates.take_all(logits)
+            candidates.apply(self._pointer)
         return True
 
 
