@@ -20,15 +20,19 @@ TAGS = (
 )
 
 
-def thinking(family: Preset, prompt: str, *, budget: int) -> Thinking:
+def thinking(family: Preset, prompt: str, *, budget: int, calls: bool) -> Thinking:
     """What the engine needs to tell the thoughts of a reply to ``prompt`` from what it says.
 
     ``budget`` tokens may be thought, -1 is any number. Many templates, and texts that clients write, begin the thought
-    themselves; then the reply only has the closing tag.
+    themselves; then the reply only has the closing tag. Where ``calls`` of tools are looked for, the headers that tell
+    calls from speech stay in the text.
     """
     tags = tuple(dict.fromkeys((*family.reasoning, *TAGS)))
+    dropped = family.dropped
+    if calls:
+        dropped = tuple(text for text in dropped if any(text == end for _, end in tags))
     return Thinking(
-        tags, closes=_closes(family, tags, prompt), budget=budget, dropped=family.dropped, closing=family.closing
+        tags, closes=_closes(family, tags, prompt), budget=budget, dropped=dropped, closing=family.closing
     )
 
 

@@ -113,7 +113,9 @@ class Preparer:
         family = template.family
         stop = tuple(dict.fromkeys((*request.stop, *(family.stop_texts if request.chat else ()))))
         limit = self._settings.thinkingbudget if request.thinking.budget is None else request.thinking.budget
-        thinking = model_thinking.thinking(family, prompt.text, budget=0 if mode is Mode.OFF else limit)
+        calls = bool(request.chat and request.chat.tools)
+        limit = 0 if mode is Mode.OFF else limit
+        thinking = model_thinking.thinking(family, prompt.text, budget=limit, calls=calls)
         constraint, ignored = self._constraint(request, template)
         return Prepared(
             lambda request_id: Generate(

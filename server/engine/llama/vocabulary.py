@@ -50,7 +50,7 @@ class Vocabulary:
 
     def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]:
         """Those texts that are one special token, which :meth:`piece` would not write, and their bytes."""
-        return {token: self._read_piece(token, special=True) for token in self._special_tokens(texts)}
+        return {token: self.spelling(token) for token in self._special_tokens(texts)}
 
     def matches(self, other: Vocabulary) -> bool:
         """Whether both write the same tokens; one may have some more at the end, which families differ in."""
@@ -65,9 +65,13 @@ class Vocabulary:
         """Every token that ends a reply."""
         return tuple(token for token in range(self.size) if self.is_end(token))
 
+    def spelling(self, token: int) -> bytes:
+        """The bytes that a token is written with, special ones too; b"" for a token that does not exist."""
+        return self._read_piece(token, special=True)
+
     def text_of(self, token: int) -> str:
-        """How a token is written, special ones too; "" for a token that does not exist."""
-        return self._read_piece(token, special=True).decode("utf-8", "replace")
+        """The spelling as text, as far as it is any."""
+        return self.spelling(token).decode("utf-8", "replace")
 
     def _special_tokens(self, texts: ReadOnly[str]) -> list[int]:
         candidates = (self.tokenize(text, special=False) for text in texts if text)
