@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, replace
@@ -84,13 +85,16 @@ def render(chat: Chat, template: Template, renderer: Renderer) -> Rendered:
 def _orders(messages: tuple[Message, ...]) -> Iterator[tuple[tuple[Message, ...], str]]:
     """The messages in ever more forgiving orders, and what was changed. None comes twice."""
     plain = without_system(messages)
+    told = without_empty(with_generic_tools(messages, (), parallel=True))
     orders: list[tuple[ReadOnly[Message], str]] = [
         (messages, ""),
         (merged(messages), "neighbouring turns of one role were joined"),
+        (merged(without_empty(messages)), "empty turns were left out"),
         (merged(system_in_front(messages)), "later system messages became part of the user's turns"),
         (merged(plain), "system messages became part of the user's turns"),
         (user_first(merged(plain)), "an empty turn of the user was put in front"),
-        (user_first(merged(without_tools(plain))), "results of tools became turns of the user"),
+        (merged(system_in_front(told)), "calls of tools and their results were written as text"),
+        (user_first(merged(without_system(told))), "calls, results and system messages were written as text"),
     ]
     seen: set[tuple[Message, ...]] = set()
     for order, changed in orders:
@@ -100,12 +104,24 @@ def _orders(messages: tuple[Message, ...]) -> Iterator[tuple[tuple[Message, ...]
 
 
 def _complete(prompt: str, messages: ReadOnly[Message]) -> bool:
-    """Whether the template left nothing out. What the assistant thought and what tools said it may rewrite."""
-    return all(
-        message.content.strip() in prompt
-        for message in messages
-        if message.role in ("system", "user") or (message.role == "assistant" and "<" not in message.content)
-    )
+    """Whether the template left nothing out. Calls and results it may write its own way, and thoughts it may drop."""
+    return all(_there(prompt, message) for message in messages)
+
+
+def _there(prompt: str, message: Message) -> bool:
+    if message.role == "tool":
+        return _longest_word(message.content) in prompt
+    if message.tool_calls:
+        return all(_longest_word(call.parsed_arguments()) in prompt for call in message.tool_calls)
+    return message.content.strip() in prompt or (message.role == "assistant" and "<" in message.content)
+
+
+def _longest_word(value: Any) -> str:
+    """Of all texts in a JSON value."""
+    if isinstance(value, str):
+        return max(re.findall(r"\w+", value), key=len, default="")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(_longest_word, inner), key=len, default="")
 
 
 def _with_tags(chat: Chat, family: Preset) -> str:
@@ -191,15 +207,15 @@ def without_system(messages: ReadOnly[Message]) -> list[Message]:
     return [replace(message, role="user") if message.role == "system" else message for message in messages]
 
 
+def without_empty(messages: ReadOnly[Message]) -> list[Message]:
+    """Without turns of the assistant that say nothing, such as of a reply that was broken off."""
+    return [message for message in messages if message.role != "assistant" or message.content or message.tool_calls]
+
+
 def system_in_front(messages: ReadOnly[Message]) -> list[Message]:
     """System messages only where the chat begins; later ones turned into user messages, where they stand."""
     front = list(itertools.takewhile(lambda message: message.role == "system", messages))
     return front + without_system(messages[len(front) :])
-
-
-def without_tools(messages: ReadOnly[Message]) -> list[Message]:
-    """What tools said, as the user's."""
-    return [replace(message, role="user") if message.role == "tool" else message for message in messages]
 
 
 def merged(messages: ReadOnly[Message]) -> list[Message]:

@@ -31,9 +31,7 @@ def thinking(family: Preset, prompt: str, *, budget: int, calls: bool) -> Thinki
     dropped = family.dropped
     if calls:
         dropped = tuple(text for text in dropped if any(text == end for _, end in tags))
-    return Thinking(
-        tags, closes=_closes(family, tags, prompt), budget=budget, dropped=dropped, closing=family.closing
-    )
+    return Thinking(tags, closes=_closes(family, tags, prompt), budget=budget, dropped=dropped, closing=family.closing)
 
 
 def shown(family: Preset) -> tuple[str, ...]:
