@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.errors import SettingsError
-from server.events import EngineState, EngineStats, ModelFile, ModelInfo, Snapshot
+from server.events import EngineState, EngineStats, ModelFile, ModelInfo, RequestRow, Snapshot, TemplateInfo
 from server.settings import Settings, from_mapping, is_loopback, rule_of
 
 AUTO_LAYERS: Final = -1
@@ -19,6 +19,7 @@ CONTEXT_STOPS: Final = tuple(
 )
 LARGEST_STOP_IF_UNKNOWN: Final = 131072
 LONGEST_PROBLEM: Final = 320
+LONGEST_TEMPLATE: Final = 20
 NOTHING: Final = "—"
 
 
@@ -59,6 +60,7 @@ class Form:
     gpulayers: int = AUTO_LAYERS
     contextsize: str = ""
     template: str = ""
+    thinking: str = ""
     host: str = ""
     port: str = ""
     password: str = ""
@@ -66,6 +68,7 @@ class Form:
 
 
 FIELD_NAMES: Final = {"contextsize": "Context size", "host": "Address", "port": "Port"}
+THINKING: Final = (("show", "Sent apart (reasoning_content)"), ("hide", "Dropped"), ("off", "Off"))
 
 
 def form_of(settings: Settings, starter_model: str) -> Form:
@@ -75,6 +78,7 @@ def form_of(settings: Settings, starter_model: str) -> Form:
         gpulayers=settings.gpulayers,
         contextsize=str(settings.contextsize),
         template=settings.chatcompletionsadapter,
+        thinking=settings.thinking,
         host=settings.host,
         port=str(settings.port),
         password=settings.password,
@@ -96,6 +100,7 @@ def settings_of(form: Form, base: Settings) -> Settings:
         "gpulayers": form.gpulayers,
         "host": host,
         "chatcompletionsadapter": form.template,
+        "thinking": form.thinking,
         "password": form.password,
         "gamemode": form.gamemode,
     }
@@ -283,9 +288,11 @@ def help_of(setting: str) -> str:
     return next(rule_of(field).help for field in dataclasses.fields(Settings) if field.name == setting)
 
 
-def template_label(name: str) -> str:
-    """How the template menu shows a name."""
-    return "From the model file (AutoGuess)" if name.lower() == "autoguess" else name
+def template_label(setting: str) -> str:
+    """How the template menu shows a preset's name, a file, or the text of a template."""
+    if setting.lower() in ("", "autoguess"):
+        return "From the model file (AutoGuess)"
+    return "Your own text" if setting.lstrip().startswith("{") else os.path.basename(setting)
 
 
 # --- the live card ------------------------------------------------------------------------------------------
@@ -296,7 +303,7 @@ class LiveView:
     """What is happening, in words. ``progress`` is None unless a model loads.
 
     ``numbers`` says whether there is room for them beside the problem, ``busy`` whether tokens flow. ``drafts`` is ""
-    unless tokens are guessed ahead.
+    unless tokens are guessed ahead, ``trimmed`` unless a prompt was cut; ``trimming`` is while such a reply runs.
     """
 
     headline: str
@@ -307,9 +314,11 @@ class LiveView:
     busy: bool
     speed: str
     speed_unit: str
-    requests: str
-    replies: str
     prompt_speed: str
+    replies: str
+    trimmed_name: str
+    trimmed: str
+    trimming: bool
     cached: str
     context: str
     context_fill: float
@@ -317,6 +326,9 @@ class LiveView:
     drafts: str
     model: str
     model_detail: str
+    template: str
+    template_tip: str
+    template_warning: str
     kobold_address: str
     openai_address: str
 
@@ -328,6 +340,7 @@ def live_view(snapshot: Snapshot, pending: Pending, notice: str) -> LiveView:
     stats = snapshot.stats
     address = snapshot.address.rstrip("/")
     problem = _problem(snapshot, notice)
+    trimming = _trimming(snapshot.requests)
     return LiveView(
         headline=headline,
         tone=tone,
@@ -337,9 +350,11 @@ def live_view(snapshot: Snapshot, pending: Pending, notice: str) -> LiveView:
         busy=ready and stats.decode_speed > 0,
         speed=_speed(stats.decode_speed) if ready else "0.0",
         speed_unit=_speed_unit(stats.threads, snapshot.threads) if ready else "tokens/s",
-        requests=f"{stats.running} running · {stats.waiting} waiting" if ready else NOTHING,
-        replies=f"{snapshot.replies:,}",
-        prompt_speed=f"{stats.prompt_speed:,.0f} tokens/s" if ready else NOTHING,
+        prompt_speed=f"prompts {f'{stats.prompt_speed:,.0f} tokens/s' if ready else NOTHING}",
+        replies=_replies(stats, snapshot.replies) if ready else _sent(snapshot.replies),
+        trimmed_name="Cut from prompts" if trimming else "Prompts cut",
+        trimmed=trimming or _trimmed(snapshot),
+        trimming=bool(trimming),
         cached=_share(stats.cached_tokens, stats.prompt_tokens) if ready else NOTHING,
         context=f"{stats.cells_used:,} of {stats.cells_total:,}" if ready and stats.cells_total else NOTHING,
         context_fill=min(1.0, stats.cells_used / stats.cells_total) if ready and stats.cells_total else 0.0,
@@ -347,6 +362,9 @@ def live_view(snapshot: Snapshot, pending: Pending, notice: str) -> LiveView:
         drafts=_share(stats.accepted, stats.drafted) if ready and stats.drafted else "",
         model=snapshot.model.name if snapshot.model else "none loaded",
         model_detail=_model_detail(snapshot.model) if snapshot.model else "",
+        template=_template(snapshot.template) if snapshot.template else "",
+        template_tip=_template_tip(snapshot.template) if snapshot.template else "",
+        template_warning=snapshot.template.warning if snapshot.template else "",
         kobold_address=address,
         openai_address=f"{address}/v1" if address else "",
     )
@@ -372,6 +390,10 @@ def _problem(snapshot: Snapshot, notice: str) -> str:
     sentence = notice
     if not sentence and snapshot.state is EngineState.FAILED:
         sentence = snapshot.sentence or "The engine ended without saying why."
+    return _shortened(sentence)
+
+
+def _shortened(sentence: str) -> str:
     if len(sentence) > LONGEST_PROBLEM:
         return f"{sentence[:LONGEST_PROBLEM].rstrip()}… (the rest is in the log)"
     return sentence
@@ -383,6 +405,32 @@ def _speed(speed: float) -> str:
 
 def _speed_unit(threads: int, most: int) -> str:
     return f"tokens/s · {threads} of {most} threads" if 0 < threads < most else "tokens/s"
+
+
+def _replies(stats: EngineStats, replies: int) -> str:
+    return f"{stats.running} running · {stats.waiting} waiting · {_sent(replies)}"
+
+
+def _sent(replies: int) -> str:
+    return f"{replies:,} sent"
+
+
+def _trimming(requests: tuple[RequestRow, ...]) -> str:
+    """What the prompts of the running replies lost, together."""
+    cuts = [request.trimmed for request in requests if request.trimmed]
+    if not cuts:
+        return ""
+    messages = sum(cut.messages for cut in cuts)
+    words = _counted(sum(cut.tokens for cut in cuts), "token")
+    return f"{words} ({_counted(messages, 'message')})" if messages else words
+
+
+def _trimmed(snapshot: Snapshot) -> str:
+    return f"{snapshot.trimmed:,} of {snapshot.replies:,} replies" if snapshot.trimmed else ""
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _share(part: int, tokens: int) -> str:
@@ -404,6 +452,17 @@ def _model_detail(model: ModelInfo) -> str:
     if model.cpu_variant:
         parts[-1] = f"{parts[-1]} ({model.cpu_variant})".strip()
     return " · ".join(filter(None, parts))
+
+
+def _template(template: TemplateInfo) -> str:
+    name = template.name
+    if len(name) > LONGEST_TEMPLATE:
+        name = f"{name[: LONGEST_TEMPLATE - 1].rstrip()}…"
+    return f"{name} · {template.source}"
+
+
+def _template_tip(template: TemplateInfo) -> str:
+    return _shortened(f"{template.name}: {template.reason}")
 
 
 def size_words(size: int) -> str:

@@ -18,6 +18,7 @@ from gui.view_state import ButtonRole, ButtonView
 _WHEEL: Final = ("<Button-4>", "<Button-5>", "<MouseWheel>")
 _TIP_MS: Final = 500
 _TIP_WIDTH: Final = 280
+_MENU_ROWS: Final = 16
 
 
 class Card(ctk.CTkFrame):
@@ -159,12 +160,13 @@ class Entry(ctk.CTkEntry):
         on_change: Callable[[], None] | None = None,
         *,
         width: int = theme.VALUE_WIDTH,
+        height: int = theme.FIELD_HEIGHT,
         justify: str = "left",
     ) -> None:
         super().__init__(
             parent,
             width=width,
-            height=theme.FIELD_HEIGHT,
+            height=height,
             font=theme.BODY,
             justify=justify,
             corner_radius=theme.RADIUS,
@@ -278,13 +280,24 @@ class Slider(ctk.CTkSlider):
 
 
 class Menu(ctk.CTkOptionMenu):
-    """A drop-down list of (value, label) choices that the keyboard can open."""
+    """A drop-down list of (value, label) choices that the keyboard can open.
 
-    def __init__(self, parent: tkinter.Misc, choices: Sequence[tuple[str, str]], on_change: Callable[[], None]) -> None:
-        self._labels = dict(choices)
+    ``more`` is a last entry that is no choice: what it is called, and what it does.
+    """
+
+    def __init__(
+        self,
+        parent: tkinter.Misc,
+        choices: Sequence[tuple[str, str]],
+        on_change: Callable[[], None],
+        more: tuple[str, Callable[[], None]] | None = None,
+    ) -> None:
+        self._choices = dict(choices)
+        self._labels = self._choices
+        self._more = more
         super().__init__(
             parent,
-            values=list(self._labels.values()),
+            values=[],
             command=lambda _: on_change(),
             height=theme.FIELD_HEIGHT,
             font=theme.BODY,
@@ -300,6 +313,7 @@ class Menu(ctk.CTkOptionMenu):
             dropdown_hover_color=theme.TRACK,
             dropdown_text_color=theme.TEXT,
         )
+        self._list()
         self._canvas.configure(takefocus=1)
         for key in ("<space>", "<Return>", "<Down>"):
             self._canvas.bind(key, self._open)
@@ -312,11 +326,11 @@ class Menu(ctk.CTkOptionMenu):
         shown = self.get()
         return next((value for value, label in self._labels.items() if label == shown), shown)
 
-    def choose(self, value: str) -> None:
-        """Show a value; one that is not in the list (a template file) joins it."""
-        if value not in self._labels:
-            self._labels[value] = value
-            self.configure(values=list(self._labels.values()))
+    def choose(self, value: str, label: str = "") -> None:
+        """Show a value; one that is no choice (a template file) joins the list as ``label``, until another does."""
+        if value not in self._choices:
+            self._labels = {**self._choices, value: label}
+            self._list()
         self.set(self._labels[value])
 
     def lock(self, locked: bool) -> None:
@@ -325,6 +339,18 @@ class Menu(ctk.CTkOptionMenu):
             fill = theme.FIELD_LOCKED if locked else theme.FIELD
             self.configure(state="disabled" if locked else "normal", fg_color=fill, button_color=fill)
             self._canvas.configure(takefocus=int(not locked))
+
+    def _list(self) -> None:
+        more = (self._more[0],) if self._more else ()
+        self.configure(values=list(dict.fromkeys([*self._labels.values(), *more])))
+        for entry in range(_MENU_ROWS, len(self._values), _MENU_ROWS):  # X11 cannot scroll a list
+            self._dropdown_menu.entryconfigure(entry, columnbreak=True)
+
+    def _dropdown_callback(self, value: str) -> None:
+        if self._more and value == self._more[0]:
+            self._more[1]()
+        else:
+            super()._dropdown_callback(value)
 
     def _clicked(self, event: Any = None) -> None:
         # Later, because the toolkit's own click handler would take the keyboard away from an open list.
@@ -391,7 +417,7 @@ class Tip:
     It lies on the page, not in a window of its own, which the toolkit could not move to another display.
     """
 
-    def __init__(self, widget: ctk.CTkBaseClass, text: str) -> None:
+    def __init__(self, widget: ctk.CTkBaseClass, text: str = "") -> None:
         self._widget = widget
         self._page = widget.winfo_toplevel()
         self._timer = ""
@@ -405,11 +431,18 @@ class Tip:
         for sequence in ("<Leave>", "<FocusOut>", "<ButtonPress>"):
             widget.bind(sequence, self._hide)
 
+    def show(self, text: str) -> None:
+        """Change what it says; "" is nothing to say."""
+        self.label.show(text)
+        if not text:
+            self._hide()
+
     def _wait(self, _: tkinter.Event[tkinter.Misc]) -> None:
         self._cancel()
-        self._timer = self._widget.after(_TIP_MS, self._show)
+        if self.label.cget("text"):
+            self._timer = self._widget.after(_TIP_MS, self._appear)
 
-    def _show(self) -> None:
+    def _appear(self) -> None:
         self._timer = ""
         x = self._widget.winfo_rootx() - self._page.winfo_rootx()
         y = self._widget.winfo_rooty() - self._page.winfo_rooty() + self._widget.winfo_height()
@@ -417,7 +450,7 @@ class Tip:
         self.card.place(x=self.card._reverse_widget_scaling(x), y=self.card._reverse_widget_scaling(y))
         self.card.lift()
 
-    def _hide(self, _: tkinter.Event[tkinter.Misc]) -> None:
+    def _hide(self, _: tkinter.Event[tkinter.Misc] | None = None) -> None:
         self._cancel()
         self.card.place_forget()
 

@@ -118,7 +118,8 @@ class Controller:
         """The state now; cheap enough to call ten times a second."""
         rows = tuple(_row(generation) for generation in self._generations())
         with self._lock:
-            return replace(self._now, requests=rows, replies=self._ledger.totals().replies)
+            totals = self._ledger.totals()
+            return replace(self._now, requests=rows, replies=totals.replies, trimmed=totals.trimmed)
 
     def poll_log(self, limit: int = 100) -> list[LogLine]:
         """Log lines since the last call, oldest first, at most ``limit``."""

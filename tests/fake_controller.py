@@ -5,7 +5,17 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from server.events import EngineState, EngineStats, LogLine, ModelFile, ModelInfo, Snapshot
+from server.events import (
+    EngineState,
+    EngineStats,
+    LogLine,
+    ModelFile,
+    ModelInfo,
+    RequestRow,
+    Snapshot,
+    TemplateInfo,
+    Trimmed,
+)
 from server.settings import Settings
 
 STARTER = "/models/starter.gguf"
@@ -30,10 +40,18 @@ LOADED = ModelInfo(
     cpu_variant="alderlake",
 )
 READY = Snapshot(EngineState.READY, progress=1.0, address=ADDRESS, stats=EngineStats(cells_total=8192))
+OWN_TEMPLATE = TemplateInfo("ChatML", "the model's own", "The model file carries it.")
+DOUBTFUL_TEMPLATE = TemplateInfo(
+    "a-template-of-somebody-for-Mistral-Nemo.jinja",
+    "your choice",
+    "It was chosen in the settings.",
+    "The model's own template, which looks like Mistral-V3-Tekken, writes turns differently: replies may suffer.",
+)
 BUSY = Snapshot(
     EngineState.READY,
     address=ADDRESS,
     model=LOADED,
+    template=DOUBTFUL_TEMPLATE,
     threads=12,
     stats=EngineStats(
         running=16,
@@ -50,7 +68,9 @@ BUSY = Snapshot(
         prompt_tokens=12_345_678,
         cached_tokens=10_740_730,
     ),
+    requests=(RequestRow(1, "SkyrimNet", "/v1/chat/completions", 8000, 12, Trimmed(messages=123, tokens=123_456)),),
     replies=123_456,
+    trimmed=12_345,
 )
 
 

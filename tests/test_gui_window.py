@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import os
 import shutil
 import threading
@@ -12,12 +13,24 @@ from types import SimpleNamespace
 
 import pytest
 
+from gui.theme import TEXT, WARNING
 from gui.view_state import help_of
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse
-from server.events import EngineState, EngineStats, LogLine, Snapshot
+from server.events import EngineState, EngineStats, LogLine, RequestRow, Snapshot, Trimmed
 from server.settings import Settings
-from tests.fake_controller import ADDRESS, BUSY, IDLE, LOADING, READY, STARTER, FakeController, model_file
+from tests.fake_controller import (
+    ADDRESS,
+    BUSY,
+    DOUBTFUL_TEMPLATE,
+    IDLE,
+    LOADING,
+    OWN_TEMPLATE,
+    READY,
+    STARTER,
+    FakeController,
+    model_file,
+)
 
 tkinter = pytest.importorskip("tkinter", reason="this Python was built without tkinter")
 
@@ -225,6 +238,86 @@ def test_a_mouse_that_passes_by_calls_no_tip(app, controller):
     assert not app.launch.gamemode_tip.card.winfo_ismapped()
 
 
+# --- template and thinking
+
+
+def pick(menu, label):
+    """Choose an entry of a drop-down list as the mouse would."""
+    menu._dropdown_menu.invoke(menu.cget("values").index(label))
+
+
+def test_a_template_file_is_chosen_from_the_menu(app, controller, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tkinter.filedialog.askopenfilename", lambda **how: asked.append(how) or "/mine/nemo.jinja")
+    pick(app.launch.template_menu, "Choose a file…")
+    assert "*.jinja" in asked[0]["filetypes"][0][1]
+    assert app.launch.template_menu.get() == "nemo.jinja"
+    assert app.launch.form.template == "/mine/nemo.jinja"
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: [each.chatcompletionsadapter for each in controller.started] == ["/mine/nemo.jinja"])
+
+
+def test_a_dismissed_template_dialog_keeps_the_template(app, monkeypatch):
+    pick(app.launch.template_menu, "ChatML")
+    monkeypatch.setattr("tkinter.filedialog.askopenfilename", lambda **_: "")
+    pick(app.launch.template_menu, "Choose a file…")
+    assert app.launch.template_menu.get() == app.launch.form.template == "ChatML"
+
+
+def test_only_the_last_template_file_stays_in_the_menu(app, monkeypatch):
+    for path in ("/one/nemo.jinja", "/two/nemo.jinja"):
+        monkeypatch.setattr("tkinter.filedialog.askopenfilename", lambda path=path, **_: path)
+        pick(app.launch.template_menu, "Choose a file…")
+    assert app.launch.template_menu.cget("values").count("nemo.jinja") == 1
+    assert app.launch.form.template == "/two/nemo.jinja"
+
+
+def test_a_template_file_from_the_command_line_is_shown_by_its_name(open_window):
+    app = open_window(Settings(chatcompletionsadapter="/mine/nemo.json"))
+    assert app.launch.template_menu.get() == "nemo.json"
+    assert app.launch.form.template == "/mine/nemo.json"
+
+
+def test_automatic_stands_once_in_the_menu_however_it_is_written(open_window):
+    menu = open_window(Settings(chatcompletionsadapter="autoguess")).launch.template_menu
+    assert menu.cget("values").count(menu.get()) == 1
+
+
+def test_forty_templates_stand_in_columns_that_fit_the_screen(open_window, controller, monkeypatch):
+    monkeypatch.setattr(controller, "templates", lambda: tuple(f"Template {number}" for number in range(40)))
+    menu = open_window().launch.template_menu._dropdown_menu
+    menu.update_idletasks()
+    assert menu.winfo_reqheight() < 16 * 30
+
+
+def test_thinking_is_chosen_and_passed(app, controller):
+    assert app.launch.thinking_menu.get() == "Sent apart (reasoning_content)"
+    pick(app.launch.thinking_menu, "Dropped")
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: [settings.thinking for settings in controller.started] == ["hide"])
+
+
+def test_thinking_from_the_command_line_is_shown(open_window):
+    assert open_window(Settings(thinking="off")).launch.thinking_menu.get() == "Off"
+
+
+def test_template_and_thinking_cannot_be_changed_while_the_server_runs(app, controller):
+    menus = (app.launch.template_menu, app.launch.thinking_menu)
+    controller.state = READY
+    wait_until(app, lambda: all(menu.cget("state") == "disabled" for menu in menus))
+    controller.state = IDLE
+    wait_until(app, lambda: all(menu.cget("state") == "normal" for menu in menus))
+
+
+@pytest.mark.parametrize(("field", "setting"), [("template", "chatcompletionsadapter"), ("thinking", "thinking")])
+def test_a_tip_explains_template_and_thinking(app, field, setting):
+    tip = getattr(app.launch, f"{field}_tip")
+    app.root.update()
+    getattr(app.launch, f"{field}_menu")._canvas.event_generate("<Enter>")
+    wait_until(app, tip.card.winfo_ismapped)
+    assert shown(tip.label) == help_of(setting)
+
+
 # --- start and stop
 
 
@@ -363,10 +456,10 @@ def test_speeds_follow_eight_streams(app, controller):
             running=running, decode_speed=20.5 * running, prompt_speed=300.0, cells_used=100 * running, cells_total=8192
         )
         controller.state = dataclasses.replace(READY, stats=stats, replies=running)
-        wait_until(app, lambda running=running: shown(app.live.requests).startswith(f"{running} running"))
+        wait_until(app, lambda running=running: shown(app.live.replies).startswith(f"{running} running"))
         assert shown(app.live.speed) == f"{20.5 * running:.1f}"
         assert shown(app.live.context) == f"{100 * running} of 8,192"
-    assert shown(app.live.prompt_speed) == "300 tokens/s"
+    assert shown(app.live.prompt_speed) == "prompts 300 tokens/s"
 
 
 def test_the_cache_the_guesses_and_the_threads_are_shown(app, controller):
@@ -379,6 +472,43 @@ def test_the_cache_the_guesses_and_the_threads_are_shown(app, controller):
     controller.state = dataclasses.replace(READY, stats=dataclasses.replace(stats, drafted=80, accepted=60))
     wait_until(app, lambda: shown(app.live.drafts) == "75 % of 80 tokens")
     assert app.live.drafts.winfo_manager()
+
+
+def test_the_template_of_the_loaded_model_is_shown_and_explained(app, controller):
+    assert not app.live.template.winfo_manager()
+    controller.state = dataclasses.replace(READY, template=OWN_TEMPLATE)
+    wait_until(app, lambda: shown(app.live.template) == "ChatML · the model's own")
+    assert app.live.template.winfo_manager()
+    assert not app.live.template_warning.winfo_manager()
+    app.root.update()
+    app.live.template._canvas.event_generate("<Enter>")
+    wait_until(app, app.live.template_tip.card.winfo_ismapped)
+    assert shown(app.live.template_tip.label) == "ChatML: The model file carries it."
+    controller.state = IDLE
+    wait_until(app, lambda: not app.live.template_tip.card.winfo_ismapped())
+
+
+def test_what_speaks_against_the_template_is_seen_without_a_mouse(app, controller):
+    controller.state = dataclasses.replace(READY, template=DOUBTFUL_TEMPLATE)
+    wait_until(app, app.live.template_warning.winfo_ismapped)
+    assert shown(app.live.template_warning) == DOUBTFUL_TEMPLATE.warning
+    assert app.live.template_warning.cget("text_color") == WARNING
+    controller.state = IDLE
+    wait_until(app, lambda: not app.live.template_warning.winfo_ismapped())
+    assert not app.live.template.winfo_ismapped()
+
+
+def test_a_prompt_that_is_cut_is_said_while_its_reply_runs_and_counted_after(app, controller):
+    assert not app.live.trimmed.winfo_manager()
+    cut = RequestRow(1, "SkyrimNet", "/v1/chat/completions", 8000, 12, Trimmed(messages=3, tokens=512))
+    controller.state = dataclasses.replace(READY, requests=(cut,), replies=16, trimmed=2)
+    wait_until(app, lambda: shown(app.live.trimmed) == "512 tokens (3 messages)")
+    assert shown(app.live.trimmed_name) == "Cut from prompts"
+    assert app.live.trimmed.cget("text_color") == WARNING
+    controller.state = dataclasses.replace(READY, replies=17, trimmed=3)
+    wait_until(app, lambda: shown(app.live.trimmed) == "3 of 17 replies")
+    assert shown(app.live.trimmed_name) == "Prompts cut"
+    assert app.live.trimmed.cget("text_color") == TEXT
 
 
 def test_a_tick_without_news_touches_no_widget(app, controller, monkeypatch):
@@ -409,6 +539,29 @@ def test_the_log_shows_the_last_lines_and_stays_bounded(app, controller):
     assert app.log.text.tag_ranges("error")
 
 
+def test_the_log_follows_its_end_while_a_card_takes_its_room(app, controller):
+    app.root.geometry("900x600")
+    app.root.update()
+    controller.lines = [LogLine(20, f"line {number}") for number in range(50)]
+    wait_until(app, lambda: "line 49" in app.log.text.get("1.0", "end"))
+    height = app.log.text.winfo_height()
+    controller.state = BUSY
+    wait_until(app, lambda: app.log.text.winfo_height() < height)
+    app.root.update()
+    assert app.log.text.yview()[1] == 1.0
+
+
+def test_the_log_stays_where_the_user_scrolled_to(app, controller):
+    controller.lines = [LogLine(20, f"line {number}") for number in range(50)]
+    wait_until(app, lambda: "line 49" in app.log.text.get("1.0", "end"))
+    app.log.text.yview("10.0")
+    controller.state = BUSY
+    controller.lines = [LogLine(20, "line 50")]
+    wait_until(app, lambda: "line 50" in app.log.text.get("1.0", "end"))
+    wait_for_ticks(app, controller)
+    assert app.log.text.index("@0,0") == "10.0"
+
+
 def test_the_colours_can_be_switched(app):
     assert shown(app.appearance_button) == "Light colours"
     app.appearance_button.invoke()
@@ -434,6 +587,12 @@ def test_everything_fits_into_the_smallest_window(open_window, controller, state
     for card in (app.launch.frame, app.live.frame):
         assert card.winfo_reqheight() <= card.winfo_height()
         assert card.winfo_reqwidth() <= card.winfo_width()
+    assert app.log.frame.winfo_reqheight() <= app.log.frame.winfo_height()
+    for box in (app.live.rows, app.live.model_box):
+        for row in range(box.grid_size()[1]):
+            left_to_right = sorted(box.grid_slaves(row=row), key=lambda label: label.winfo_x())
+            for name, value in itertools.pairwise(left_to_right):
+                assert name.winfo_x() + name.winfo_width() < value.winfo_x()
 
 
 @pytest.mark.parametrize(

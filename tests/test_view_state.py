@@ -1,5 +1,6 @@
 """What the window decides without a display: form to settings, snapshot to words."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from gui.view_state import (
     LONGEST_PROBLEM,
+    THINKING,
     ButtonRole,
     ButtonView,
     Form,
@@ -28,8 +30,17 @@ from gui.view_state import (
     template_label,
 )
 from server.errors import SettingsError
-from server.events import EngineState, EngineStats, ModelFile, ModelInfo, Snapshot
-from server.settings import Settings
+from server.events import (
+    EngineState,
+    EngineStats,
+    ModelFile,
+    ModelInfo,
+    RequestRow,
+    Snapshot,
+    TemplateInfo,
+    Trimmed,
+)
+from server.settings import Settings, rule_of
 
 FILE = ModelFile(
     path="/models/a.gguf",
@@ -69,6 +80,10 @@ def view_of(form=FORM, *, file=FILE, problem="", snapshot=None, pending=Pending.
     return form_view(form, Inspection(file, problem), snapshot or Snapshot(), pending)
 
 
+def running(trimmed=None):
+    return RequestRow(1, "SkyrimNet", "/v1/chat/completions", 8000, 12, trimmed)
+
+
 def live(state=EngineState.IDLE, *, pending=Pending.NONE, notice="", **snapshot):
     return live_view(Snapshot(state=state, **snapshot), pending, notice)
 
@@ -83,7 +98,8 @@ def test_view_state_and_theme_need_no_tkinter():
 
 def test_the_form_shows_the_settings_and_gives_them_back():
     server = {"host": "0.0.0.0", "port": 5002, "password": "x"}
-    settings = Settings(model="/models/a.gguf", gpulayers=7, contextsize=4096, gamemode=True, **server)
+    chat = {"chatcompletionsadapter": "ChatML", "thinking": "hide"}
+    settings = Settings(model="/models/a.gguf", gpulayers=7, contextsize=4096, gamemode=True, **chat, **server)
     assert settings_of(form_of(settings, "/starter.gguf"), Settings()) == settings
 
 
@@ -254,9 +270,24 @@ def test_a_tip_is_the_settings_own_help():
     assert help_of("gamemode").startswith("Leave the processor to the game")
 
 
-def test_autoguess_is_explained():
-    assert template_label("AutoGuess") == "From the model file (AutoGuess)"
-    assert template_label("Alpaca") == "Alpaca"
+@pytest.mark.parametrize(
+    ("setting", "label"),
+    [
+        ("AutoGuess", "From the model file (AutoGuess)"),
+        ("", "From the model file (AutoGuess)"),
+        ("Alpaca", "Alpaca"),
+        ("/home/me/templates/mine.jinja", "mine.jinja"),
+        ('{"user_start": "/"}', "Your own text"),
+        ("{% for message in messages %}", "Your own text"),
+    ],
+)
+def test_a_template_is_called_as_people_know_it(setting, label):
+    assert template_label(setting) == label
+
+
+def test_every_way_of_thinking_can_be_chosen():
+    setting = next(field for field in dataclasses.fields(Settings) if field.name == "thinking")
+    assert tuple(value for value, _ in THINKING) == rule_of(setting).choices
 
 
 # --- the live card
@@ -308,8 +339,9 @@ def test_speeds_requests_and_context_are_shown_when_ready():
         running=8, waiting=2, decode_speed=161.26, prompt_speed=1234.4, cells_used=2048, cells_total=8192
     )
     view = live(EngineState.READY, stats=stats, replies=1200)
-    assert (view.speed, view.requests, view.replies) == ("161.3", "8 running · 2 waiting", "1,200")
-    assert (view.prompt_speed, view.context, view.context_fill) == ("1,234 tokens/s", "2,048 of 8,192", 0.25)
+    assert (view.speed, view.prompt_speed) == ("161.3", "prompts 1,234 tokens/s")
+    assert view.replies == "8 running · 2 waiting · 1,200 sent"
+    assert (view.context, view.context_fill) == ("2,048 of 8,192", 0.25)
     assert view.busy
 
 
@@ -356,10 +388,57 @@ def test_no_numbers_are_invented_while_nothing_runs():
         prompt_tokens=9,
         threads=1,
     )
-    view = live(EngineState.LOADING, stats=stats, threads=2)
-    assert (view.speed, view.speed_unit, view.requests, view.prompt_speed) == ("0.0", "tokens/s", "—", "—")
+    view = live(EngineState.LOADING, stats=stats, threads=2, replies=7)
+    assert (view.speed, view.speed_unit, view.prompt_speed, view.replies) == ("0.0", "tokens/s", "prompts —", "7 sent")
     assert (view.context, view.cached, view.kept, view.drafts) == ("—", "—", "—", "")
     assert not view.busy
+
+
+@pytest.mark.parametrize(
+    ("cuts", "words"),
+    [
+        ([Trimmed(messages=3, tokens=1512)], "1,512 tokens (3 messages)"),
+        ([Trimmed(messages=1, tokens=1)], "1 token (1 message)"),
+        ([Trimmed(tokens=512)], "512 tokens"),
+        ([Trimmed(messages=3, tokens=512), None, Trimmed(messages=1, tokens=100)], "612 tokens (4 messages)"),
+    ],
+)
+def test_what_the_prompts_of_running_replies_lost_is_said_together(cuts, words):
+    view = live(EngineState.READY, requests=tuple(running(cut) for cut in cuts), replies=17, trimmed=3)
+    assert (view.trimmed_name, view.trimmed, view.trimming) == ("Cut from prompts", words, True)
+
+
+def test_how_many_prompts_were_cut_stays_when_the_reply_is_over():
+    view = live(EngineState.READY, requests=(running(),), replies=17, trimmed=3)
+    assert (view.trimmed_name, view.trimmed, view.trimming) == ("Prompts cut", "3 of 17 replies", False)
+
+
+def test_prompts_that_fit_are_not_spoken_of():
+    view = live(EngineState.READY, requests=(running(),), replies=17)
+    assert (view.trimmed, view.trimming) == ("", False)
+
+
+def test_the_template_is_named_with_where_it_comes_from_and_why():
+    info = TemplateInfo("ChatML", "the model's own", "The model file carries it.")
+    view = live(EngineState.READY, template=info)
+    assert (view.template, view.template_tip) == ("ChatML · the model's own", "ChatML: The model file carries it.")
+    assert view.template_warning == ""
+
+
+def test_what_speaks_against_the_template_is_said_in_full():
+    info = TemplateInfo("Alpaca", "the last resort", "Nothing tells its family.", "Choose one.")
+    assert live(EngineState.READY, template=info).template_warning == "Choose one."
+
+
+def test_a_long_template_name_is_cut_in_the_row_and_whole_in_the_tip():
+    name = "a-template-of-somebody-for-Mistral-Nemo.jinja"
+    view = live(EngineState.READY, template=TemplateInfo(name, "your choice", "It was chosen in the settings."))
+    assert view.template == "a-template-of-someb… · your choice"
+    assert view.template_tip == f"{name}: It was chosen in the settings."
+
+
+def test_without_a_model_there_is_no_template():
+    assert (live().template, live().template_tip) == ("", "")
 
 
 def test_the_loaded_model_and_its_devices_are_named():

@@ -78,12 +78,12 @@ def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    pump(app, lambda: text_of(app.live.requests).startswith("8 running"), "eight running requests")
+    pump(app, lambda: text_of(app.live.replies).startswith("8 running"), "eight running requests")
     pump(app, lambda: float(text_of(app.live.speed)) > 0, "a speed")
     pump(app, ended.is_set, "the streams to end")
     for thread in threads:
         thread.join()
-    pump(app, lambda: text_of(app.live.replies) == "8", "eight replies")
+    pump(app, lambda: text_of(app.live.replies).endswith("8 sent"), "eight replies")
     assert all(b'"finish_reason": "length"' in body for body in bodies)
 
 
@@ -97,6 +97,16 @@ def test_the_second_turn_shows_what_was_cached(app: Any) -> None:
         pump(app, lambda asking=asking: not asking.is_alive(), "the reply")
     pump(app, lambda: text_of(app.live.cached).startswith("4"), "nearly half of two prompts")
     assert text_of(app.live.kept).endswith(" tokens")
+
+
+def test_the_template_is_shown_and_so_is_a_prompt_that_was_cut(app: Any) -> None:
+    server = press_start(app)
+    assert text_of(app.live.template) == "ChatML · the model's own"
+    body = {"messages": [{"role": "user", "content": "The river ran on. " * 2000}], "max_tokens": 2}
+    asking = threading.Thread(target=server.post, args=("/v1/chat/completions", body))
+    asking.start()
+    pump(app, lambda: not asking.is_alive(), "the reply")
+    pump(app, lambda: text_of(app.live.trimmed).startswith("1 of 1"), "the count of cut prompts")
 
 
 def test_a_killed_engine_is_told_in_words_and_start_works_again(app: Any) -> None:

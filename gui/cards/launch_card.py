@@ -13,6 +13,7 @@ from gui import theme
 from gui.theme import GAP, PADDING
 from gui.view_state import (
     AUTO_LAYERS,
+    THINKING,
     ButtonRole,
     Form,
     FormView,
@@ -23,7 +24,8 @@ from gui.view_state import (
 )
 from gui.widgets import Button, Card, Entry, Label, Menu, Row, Slider, Tick, Tip, show_if
 
-_FILE_TYPES: Final = (("GGUF models", "*.gguf"), ("All files", "*"))
+_MODELS: Final = ("GGUF models", "*.gguf")
+_TEMPLATES: Final = ("Templates", "*.json *.jinja *.jinja2")
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,11 @@ class LaunchCard:
         self._gpulayers = AUTO_LAYERS
         self.frame = Card(parent)
         self.frame.grid_columnconfigure(1, weight=1)
-        Label(self.frame, "Model", font=theme.CARD_TITLE).grid(
-            row=0, column=0, columnspan=3, sticky="w", padx=PADDING, pady=(PADDING, GAP)
-        )
-        self._build_model(1)
-        self._build_layers(3)
-        self._build_context(4)
-        self._build_template(6, templates)
+        self._build_model(0)
+        self._build_layers(2)
+        self._build_context(3)
+        self._build_template(5, templates)
+        self._build_thinking(6)
         self._build_address(7)
         self._build_password(9)
         self.frame.grid_rowconfigure(10, weight=1)
@@ -65,6 +65,7 @@ class LaunchCard:
             gpulayers=self._gpulayers,
             contextsize=self.context_entry.get(),
             template=self.template_menu.choice,
+            thinking=self.thinking_menu.choice,
             host=self.host_entry.get(),
             port=self.port_entry.get(),
             password=self.password_entry.get(),
@@ -76,7 +77,8 @@ class LaunchCard:
         self._gpulayers = form.gpulayers
         self.model_entry.show(form.model)
         self.context_entry.show(form.contextsize)
-        self.template_menu.choose(form.template)
+        self.template_menu.choose(form.template, template_label(form.template))
+        self.thinking_menu.choose(form.thinking)
         self.host_entry.show(form.host)
         self.port_entry.show(form.port)
         self.password_entry.show(form.password)
@@ -91,6 +93,7 @@ class LaunchCard:
         for entry in (self.model_entry, self.context_entry, self.host_entry, self.port_entry, self.password_entry):
             entry.lock(view.locked)
         self.template_menu.lock(view.locked)
+        self.thinking_menu.lock(view.locked)
         self.gamemode_tick.lock(view.locked)
         self.browse_button.enable(free)
         self.model_line.show(view.model_line, theme.TONES[view.model_tone])
@@ -107,11 +110,11 @@ class LaunchCard:
         show_if(self.stop_server_button, view.can_stop_server)
 
     def _build_model(self, row: int) -> None:
-        self._label("Model file", row, above=4)
+        self._label("Model file", row, above=PADDING)
         self.model_entry = Entry(self.frame, self._actions.changed)
-        self.model_entry.grid(row=row, column=1, sticky="ew", pady=(4, 0))
+        self.model_entry.grid(row=row, column=1, sticky="ew", pady=(PADDING, 0))
         self.browse_button = Button(self.frame, "Browse…", self._browse)
-        self.browse_button.grid(row=row, column=2, padx=(GAP, PADDING), pady=(4, 0))
+        self.browse_button.grid(row=row, column=2, padx=(GAP, PADDING), pady=(PADDING, 0))
         self.model_line = Label(self.frame, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.model_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, GAP))
 
@@ -134,8 +137,16 @@ class LaunchCard:
     def _build_template(self, row: int, templates: Sequence[str]) -> None:
         self._label("Instruct template", row)
         choices = [(name, template_label(name)) for name in templates]
-        self.template_menu = Menu(self.frame, choices, self._actions.changed)
+        more = ("Choose a file…", self._choose_template)
+        self.template_menu = Menu(self.frame, choices, self._actions.changed, more)
         self.template_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
+        self.template_tip = Tip(self.template_menu, help_of("chatcompletionsadapter"))
+
+    def _build_thinking(self, row: int) -> None:
+        self._label("Thinking", row)
+        self.thinking_menu = Menu(self.frame, THINKING, self._actions.changed)
+        self.thinking_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
+        self.thinking_tip = Tip(self.thinking_menu, help_of("thinking"))
 
     def _build_address(self, row: int) -> None:
         self._label("Address", row, above=4)
@@ -182,13 +193,25 @@ class LaunchCard:
         return label
 
     def _browse(self) -> None:
-        folder = os.path.dirname(model_path(self.model_entry.get()))
-        path = filedialog.askopenfilename(
-            parent=self.frame, title="Choose a model", initialdir=folder or None, filetypes=_FILE_TYPES
-        )
+        path = self._ask_file("Choose a model", model_path(self.model_entry.get()), _MODELS)
         if path:
             self.model_entry.show(path)
             self._actions.changed()
+
+    def _choose_template(self) -> None:
+        path = self._ask_file("Choose an instruct template", self.template_menu.choice, _TEMPLATES)
+        if path:
+            self.template_menu.choose(path, template_label(path))
+            self._actions.changed()
+
+    def _ask_file(self, title: str, near: str, kind: tuple[str, str]) -> str:
+        """The path of the file that the user chooses in the folder where ``near`` lies, or ""."""
+        return filedialog.askopenfilename(
+            parent=self.frame,
+            title=title,
+            initialdir=os.path.dirname(near) or None,
+            filetypes=(kind, ("All files", "*")),
+        )
 
     def _move_layers(self, position: int) -> None:
         if self._view is not None:

@@ -10,10 +10,12 @@ import customtkinter as ctk
 from gui import theme
 from gui.theme import GAP, PADDING
 from gui.view_state import LiveView
-from gui.widgets import Bar, Button, Card, Entry, Label, Row, show_if
+from gui.widgets import Bar, Button, Card, Entry, Label, Row, Tip, show_if
 
 _COPIED_MS: Final = 1500
-_ROW_HEIGHT: Final = 22
+_ROW_HEIGHT: Final = 20
+_ADDRESS_HEIGHT: Final = 28
+_TRIMMED_TIP: Final = "The oldest part did not fit the context. A larger context size keeps more."
 
 
 class AddressRow:
@@ -21,12 +23,12 @@ class AddressRow:
 
     def __init__(self, parent: tkinter.Misc, name: str, row: int) -> None:
         self._parent = parent
-        label = Label(parent, name, colour=theme.DIM, height=theme.FIELD_HEIGHT)
+        label = Label(parent, name, colour=theme.DIM)
         label.grid(row=row, column=0, sticky="w", pady=(4, 0))
-        self.entry = Entry(parent)
+        self.entry = Entry(parent, height=_ADDRESS_HEIGHT)
         self.entry.read_only()
         self.entry.grid(row=row, column=1, sticky="ew", padx=(GAP, GAP), pady=(4, 0))
-        self.copy_button = Button(parent, "Copy", self._copy, width=72)
+        self.copy_button = Button(parent, "Copy", self._copy, width=72, height=_ADDRESS_HEIGHT)
         self.copy_button.grid(row=row, column=2, pady=(4, 0))
 
     def show(self, address: str) -> None:
@@ -73,9 +75,12 @@ class LiveCard:
         show_if(self.model_box, view.numbers)
         self.speed.show(view.speed, theme.TEXT if view.busy else theme.LOCKED)
         self.speed_unit.show(view.speed_unit)
-        self.requests.show(view.requests)
-        self.replies.show(view.replies)
         self.prompt_speed.show(view.prompt_speed)
+        self.replies.show(view.replies)
+        self.trimmed_name.show(view.trimmed_name)
+        self.trimmed.show(view.trimmed, theme.WARNING if view.trimming else theme.TEXT)
+        show_if(self.trimmed_name, bool(view.trimmed))
+        show_if(self.trimmed, bool(view.trimmed))
         self.cached.show(view.cached)
         self.context.show(view.context)
         self.context_bar.show(view.context_fill)
@@ -85,6 +90,12 @@ class LiveCard:
         show_if(self.drafts, bool(view.drafts))
         self.model.show(view.model)
         self.model_detail.show(view.model_detail)
+        self.template.show(view.template)
+        self.template_tip.show(view.template_tip)
+        show_if(self.template_name, bool(view.template))
+        show_if(self.template, bool(view.template))
+        self.template_warning.show(view.template_warning)
+        show_if(self.template_warning, bool(view.template_warning))
         self.kobold.show(view.kobold_address)
         self.openai.show(view.openai_address)
 
@@ -120,23 +131,25 @@ class LiveCard:
         box = self.speed_box = Row(self.frame)
         box.grid(row=row, column=0, sticky="w", padx=PADDING, pady=(4, 4))
         self.speed = Label(box, font=theme.HERO, height=48)
-        self.speed.grid(row=0, column=0)
+        self.speed.grid(row=0, column=0, rowspan=2)
         self.speed_unit = Label(box, colour=theme.DIM)
-        self.speed_unit.grid(row=0, column=1, sticky="s", padx=GAP, pady=(0, 6))
+        self.speed_unit.grid(row=0, column=1, sticky="sw", padx=GAP)
+        self.prompt_speed = Label(box, colour=theme.DIM)
+        self.prompt_speed.grid(row=1, column=1, sticky="nw", padx=GAP)
 
     def _build_rows(self, row: int) -> None:
         box = self.rows = Row(self.frame)
         box.grid(row=row, column=0, sticky="ew", padx=PADDING)
         box.grid_columnconfigure(1, weight=1)
-        _, self.requests = self._row(box, "Requests", 0)
-        _, self.replies = self._row(box, "Replies sent", 1)
-        _, self.prompt_speed = self._row(box, "Prompt reading", 2)
-        _, self.cached = self._row(box, "Prompts cached", 3)
-        self.drafts_name, self.drafts = self._row(box, "Guessed right", 4)
-        _, self.context = self._row(box, "Context in use", 5)
+        _, self.replies = self._row(box, "Replies", 0)
+        self.trimmed_name, self.trimmed = self._row(box, "Prompts cut", 1)
+        self.trimmed_tip = Tip(self.trimmed, _TRIMMED_TIP)
+        _, self.cached = self._row(box, "Prompts cached", 2)
+        self.drafts_name, self.drafts = self._row(box, "Guessed right", 3)
+        _, self.context = self._row(box, "Context in use", 4)
         self.context_bar = Bar(box)
-        self.context_bar.grid(row=6, column=0, columnspan=2, sticky="ew", pady=(0, 4))
-        _, self.kept = self._row(box, "Kept for later", 7)
+        self.context_bar.grid(row=5, column=0, columnspan=2, sticky="ew", pady=(0, 4))
+        _, self.kept = self._row(box, "Kept for later", 6)
 
     def _build_model(self, row: int) -> None:
         box = self.model_box = Row(self.frame)
@@ -147,12 +160,16 @@ class LiveCard:
         self.model.grid(row=0, column=1, sticky="ew", padx=(GAP, 0))
         self.model_detail = Label(box, font=theme.SMALL, colour=theme.DIM, anchor="e", wraps=True)
         self.model_detail.grid(row=1, column=0, columnspan=2, sticky="ew")
+        self.template_name, self.template = self._row(box, "Template", 2)
+        self.template_tip = Tip(self.template)
+        self.template_warning = Label(box, font=theme.SMALL, colour=theme.WARNING, wraps=True)
+        self.template_warning.grid(row=3, column=0, columnspan=2, sticky="ew")
 
     def _row(self, box: tkinter.Misc, name: str, row: int) -> tuple[Label, Label]:
         label = Label(box, name, colour=theme.DIM, height=_ROW_HEIGHT)
         label.grid(row=row, column=0, sticky="w")
         value = Label(box, anchor="e", height=_ROW_HEIGHT)
-        value.grid(row=row, column=1, sticky="e", padx=(GAP, 0))
+        value.grid(row=row, column=0, columnspan=2, sticky="e")
         return label, value
 
     def _build_addresses(self, row: int) -> None:

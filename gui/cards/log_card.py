@@ -17,7 +17,7 @@ from server.events import LogLine
 
 _LONGEST_LINE: Final = 2000  # one line of 200,000 characters freezes Tk for seconds
 _LINES_KEPT: Final = 1000
-_LEAST_HEIGHT: Final = 56
+_LEAST_HEIGHT: Final = 48
 
 
 class LogCard:
@@ -40,13 +40,15 @@ class LogCard:
             state="disabled",
         )
         self.text.grid(row=0, column=0, sticky="nsew", padx=6, pady=6)
+        self._top = 0.0
+        self.text.bind("<Configure>", self._resized)
         self.tint()
 
     def append(self, lines: Sequence[LogLine]) -> None:
         """Add lines at the end and forget the oldest."""
         if not lines:
             return
-        at_end = self.text.yview()[1] >= 0.999
+        follows = self._follows()
         now = time.strftime("%H:%M:%S")
         self.text.configure(state="normal")
         for line in lines:
@@ -56,8 +58,21 @@ class LogCard:
         if surplus > 0:
             self.text.delete("1.0", f"{surplus + 1}.0")
         self.text.configure(state="disabled")
-        if at_end:
-            self.text.yview_moveto(1.0)
+        if follows:
+            self._show_end()
+
+    def _follows(self) -> bool:
+        """Whether the end is in sight, or was when its text was last moved: a card that grows may have covered it."""
+        top, bottom = self.text.yview()
+        return bottom >= 0.999 or top == self._top
+
+    def _show_end(self) -> None:
+        self.text.yview_moveto(1.0)
+        self._top = self.text.yview()[0]
+
+    def _resized(self, _: tkinter.Event[tkinter.Misc]) -> None:
+        if self._follows():
+            self._show_end()
 
     def tint(self) -> None:
         """Colour warnings and errors for the current appearance; Tk's tags know only one colour each."""

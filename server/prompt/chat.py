@@ -98,7 +98,7 @@ def _orders(messages: tuple[Message, ...]) -> Iterator[tuple[tuple[Message, ...]
     ]
     seen: set[tuple[Message, ...]] = set()
     for order, changed in orders:
-        if tuple(order) not in seen:
+        if order and tuple(order) not in seen:
             seen.add(tuple(order))
             yield tuple(order), changed
 
@@ -233,5 +233,5 @@ def merged(messages: ReadOnly[Message]) -> list[Message]:
 
 def user_first(messages: ReadOnly[Message]) -> list[Message]:
     """A chat that the assistant opens (a greeting), behind an empty turn of the user."""
-    greeting = messages[0].role == "assistant"
+    greeting = messages and messages[0].role == "assistant"
     return [Message("user", ""), *messages] if greeting else list(messages)

@@ -187,4 +187,4 @@ def _disagreement(template: Template, model: ModelInfo, renderer: Renderer) -> s
     if turns[0].startswith(turns[1]) or turns[1].startswith(turns[0]):
         return ""
     looks = f", which looks like {own.info.name}," if own.info.name in preset.bundled() else ""
-    return f"The model's own template{looks} writes turns differently: replies may suffer."
+    return f"The model's own template{looks} writes turns differently."

@@ -18,9 +18,13 @@ REMEMBERED_KEYS = 64
 
 @dataclass(frozen=True)
 class Totals:
-    """Counters since the launcher started. ``last`` is the reply that ended last; times in seconds."""
+    """Counters since the launcher started. ``last`` is the reply that ended last; times in seconds.
+
+    Of ``trimmed`` of the ``replies`` a part of the prompt was left out.
+    """
 
     replies: int
+    trimmed: int
     last: Finished | None
     uptime: float
     idle: float
@@ -33,6 +37,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._current: OrderedDict[str, Generation] = OrderedDict()
         self._replies = 0
+        self._trimmed = 0
         self._last: Finished | None = None
         self._started = self._last_active = time.monotonic()
 
@@ -51,6 +56,7 @@ class Ledger:
             self._last_active = time.monotonic()
             if generation.finished:
                 self._replies += 1
+                self._trimmed += generation.trimmed is not None
                 self._last = generation.finished
         log.info("%s %s: %s", generation.client, generation.route, _outcome(generation))
         if generation.finished and generation.thought and not generation.text:
@@ -65,7 +71,7 @@ class Ledger:
     def totals(self) -> Totals:
         now = time.monotonic()
         with self._lock:
-            return Totals(self._replies, self._last, now - self._started, now - self._last_active)
+            return Totals(self._replies, self._trimmed, self._last, now - self._started, now - self._last_active)
 
 
 def _outcome(generation: Generation) -> str:

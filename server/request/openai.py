@@ -28,7 +28,7 @@ def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
         messages,
         tools=tools,
         documents=tuple(documents) if isinstance(documents, list) else (),
-        variables=fields.mapping("chat_template_kwargs"),
+        variables={**_effort(fields), **fields.mapping("chat_template_kwargs")},
         ending=_ending(fields, messages),
         parallel=fields.flag("parallel_tool_calls", default=True),
     )
@@ -80,6 +80,12 @@ def _adapter(given: dict[str, Any]) -> Preset | None:
         raise BadRequest(
             f"adapter: {error}.", "Its keys are user_start, user_end and so on.", param="adapter"
         ) from None
+
+
+def _effort(fields: Fields) -> dict[str, Any]:
+    """How hard to think, which gpt-oss' template asks for."""
+    effort = fields.text("reasoning_effort")
+    return {"reasoning_effort": effort} if effort and effort != "none" else {}
 
 
 def _ending(fields: Fields, messages: tuple[Message, ...]) -> Ending:

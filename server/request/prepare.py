@@ -88,34 +88,21 @@ class Preparer:
         raises :class:`ContextLengthExceeded`. Raises :class:`BadRequest` for a prompt that is empty and a constraint
         that cannot be used.
         """
-        asked = request.context or 0
-        context = min(self._model.context, asked) if asked >= SMALLEST_CONTEXT else self._model.context
-        explicit = bool(request.max_tokens and request.max_tokens > 0)
-        wanted = request.max_tokens if request.max_tokens and explicit else self._settings.defaultgenamt
         mode = request.thinking.mode or Mode(self._settings.thinking)
         template = templates.of_adapter(request.adapter) if request.adapter else self._template
-        room = budget.prompt_room(context, wanted)
-        if not self._may_trim(request):
-            room = context  # it is not shortened, so it need not leave the reply its share
-        if request.chat:
-            prompt = self._chat(_thinking_as_wished(request.chat, request, mode), template, room)
-        else:
-            prompt = self._text(request, room)
-        if prompt.trimmed:
-            if not self._may_trim(request):
-                raise _too_long(len(prompt.tokens) + prompt.trimmed.tokens, wanted if explicit else 0, context)
-            log.warning("%s", _told(prompt.trimmed, room))
-        if not self._may_trim(request) and len(prompt.tokens) + (wanted if explicit else 1) > context:
-            raise _too_long(len(prompt.tokens), wanted if explicit else 1, context)
-        if not prompt.tokens:
-            raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
-        reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
         family = template.family
+        context = self._context(request)
+        asked = request.max_tokens if request.max_tokens and request.max_tokens > 0 else None
+        wanted = asked or self._settings.defaultgenamt
+        prompt = self._fitted(request, template, mode, context, wanted, least=asked or 1)
+        reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
         stop = tuple(dict.fromkeys((*request.stop, *(family.stop_texts if request.chat else ()))))
-        limit = self._settings.thinkingbudget if request.thinking.budget is None else request.thinking.budget
-        calls = bool(request.chat and request.chat.tools)
-        limit = 0 if mode is Mode.OFF else limit
-        thinking = model_thinking.thinking(family, prompt.text, budget=limit, calls=calls)
+        thinking = model_thinking.thinking(
+            family,
+            prompt.text,
+            budget=self._thinking_budget(request, mode),
+            calls=bool(request.chat and request.chat.tools),
+        )
         constraint, ignored = self._constraint(request, template)
         return Prepared(
             lambda request_id: Generate(
@@ -142,6 +129,34 @@ class Preparer:
             shows_thought=(mode if request.chat else request.thinking.mode) is Mode.SHOW,
         )
 
+    def _context(self, request: TextRequest) -> int:
+        asked = request.context or 0
+        return min(self._model.context, asked) if asked >= SMALLEST_CONTEXT else self._model.context
+
+    def _thinking_budget(self, request: TextRequest, mode: Mode) -> int:
+        if mode is Mode.OFF:
+            return 0
+        return self._settings.thinkingbudget if request.thinking.budget is None else request.thinking.budget
+
+    def _fitted(
+        self, request: TextRequest, template: Template, mode: Mode, context: int, wanted: int, *, least: int
+    ) -> _Prompt:
+        """The prompt, within ``context`` together with a reply of ``wanted`` tokens, or ``least`` if nothing may go."""
+        may_trim = not self._settings.strictcontext if request.truncate is None else request.truncate
+        room = budget.prompt_room(context, wanted) if may_trim else context
+        if request.chat:
+            prompt = self._chat(_thinking_as_wished(request.chat, request, mode), template, room)
+        else:
+            prompt = self._text(request, room)
+        if not prompt.tokens:
+            raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
+        whole = len(prompt.tokens) + (prompt.trimmed.tokens if prompt.trimmed else 0)
+        if not may_trim and whole + least > context:
+            raise _too_long(request, whole, least, context)
+        if prompt.trimmed:
+            log.warning("%s", _told(prompt.trimmed, room))
+        return prompt
+
     def _constraint(self, request: TextRequest, template: Template) -> tuple[Constraint | None, str]:
         """The constraint to generate with, and why the one that was asked for is ignored."""
         constraint = request.constraint
@@ -158,9 +173,6 @@ class Preparer:
             raise BadRequest(f"{field} cannot be used: {problem}", param=field)
         log.warning("%s was ignored, the reply is not constrained: %s", field, problem)
         return None, f"{field}: {problem}"
-
-    def _may_trim(self, request: TextRequest) -> bool:
-        return not self._settings.strictcontext if request.truncate is None else request.truncate
 
     def _chat(self, chat: Chat, template: Template, room: int) -> _Prompt:
         known: dict[tuple[Message, ...], tuple[str, list[int]]] = {}
@@ -228,11 +240,11 @@ def _thinking_as_wished(chat: Chat, request: TextRequest, mode: Mode) -> Chat:
     return replace(chat, think=think)
 
 
-def _too_long(prompt: int, reply: int, context: int) -> ContextLengthExceeded:
+def _too_long(request: TextRequest, prompt: int, reply: int, context: int) -> ContextLengthExceeded:
     return ContextLengthExceeded(
         f"The context holds {context} tokens, but the prompt has {prompt} and the reply may have {reply}.",
         "Shorten it, load the model with a larger context, or allow it to be shortened with truncate.",
-        param="messages",
+        param="messages" if request.chat else "prompt",
     )
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ LONGEST = 256 * 1024
 STANDARD_ERROR = 2
 PARSE_ERROR = b"error parsing grammar: "
 SHOWN = 60  # characters of a grammar in a sentence
+SLOWEST = 2.0  # seconds that a grammar may take for one token
 LIKELY = 16.0  # below the highest logit: what is less likely is one in ten million
 
 # A state takes up to 2 KiB, and 250,000 are allowed by default.
@@ -61,32 +63,55 @@ class Matcher(Protocol):
 
 
 class GrammarMatcher:
-    """A GBNF grammar, in llama.cpp. ``pointer`` is its sampler, which belongs to this object."""
+    """A GBNF grammar, in llama.cpp. ``pointer`` is its sampler, which belongs to this object.
+
+    llama.cpp follows every way to read the reply so far, and compares each with all others. With rules such as
+    ``r ::= "(" r ")" | "(" r "]" | "x"`` each parenthesis doubles the ways and takes four times as long as the one
+    before. A call cannot be interrupted, so nothing is allowed any more once one has taken longer than SLOWEST.
+    """
 
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
         self._single = Candidates(1)
+        self._given_up = False
 
     def __del__(self) -> None:
         llama.llama_sampler_free(self._pointer)
 
     def allows(self, token: int) -> bool:
+        if self._given_up:
+            return False
         self._single.take_one(token)
-        self._single.apply(self._pointer)
+        with self._timed():
+            self._single.apply(self._pointer)
         return self._single.logit(0) != FORBIDDEN
 
     def accept(self, token: int) -> None:
-        llama.llama_sampler_accept(self._pointer, token)
+        if self._given_up:
+            return
+        with self._timed():
+            llama.llama_sampler_accept(self._pointer, token)
 
     def choose(self, candidates: Candidates, logits: Logits) -> bool:
+        if self._given_up:
+            return False
         # llama.cpp walks through all tokens it is given, and nearly always a likely one fits.
         likeliest = float(logits.max())
-        candidates.take(np.flatnonzero(logits >= likeliest - LIKELY), logits)
-        candidates.apply(self._pointer)
-        if candidates.highest() < likeliest - LIKELY / 2:  # what was not looked at may be as likely as what is left
-            candidates.take_all(logits)
+        with self._timed():
+            candidates.take(np.flatnonzero(logits >= likeliest - LIKELY), logits)
             candidates.apply(self._pointer)
+            if candidates.highest() < likeliest - LIKELY / 2:  # what was not looked at may be as likely as what is left
+                candidates.take_all(logits)
+                candidates.apply(self._pointer)
         return True
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.thread_time()  # not the clock's, which runs on while a game has the core
+        yield
+        if time.thread_time() - began > SLOWEST:
+            self._given_up = True
+            log.warning("A grammar can be read in too many ways and became too slow; the reply ends.")
 
 
 class GuidedMatcher:
@@ -202,7 +227,7 @@ class Constraints:
 
         Its own ``lltokenizer_from_vocab`` asks llama-cpp-python for what that calls deprecated, with a warning each.
         """
-        tokenize = ctypes.cast(llama._lib.llama_tokenize, ctypes.c_void_p).value
+        tokenize = ctypes.cast(llama.llama_tokenize, ctypes.c_void_p).value
         return llguidance.LLTokenizer.from_llamacpp(  # type: ignore[attr-defined, no-any-return]
             tokens=[self._spelled(token) for token in range(self._vocabulary.size)],
             vocab_ptr=self._vocabulary.pointer,
@@ -214,7 +239,7 @@ class Constraints:
     def _spelled(self, token: int) -> bytes:
         """A token's bytes, marked as llguidance wants it where the token is special and no text."""
         pointer = self._vocabulary.pointer
-        text = self._vocabulary._read_piece(token, special=True)
+        text = self._vocabulary.spelling(token)
         attributes = llama.llama_vocab_get_attr(pointer, token)
         control = attributes & llama.LLAMA_TOKEN_ATTR_CONTROL
         defined = attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED
