@@ -1,5 +1,7 @@
 """KoboldCpp's flags: ours are read, its others are named and ignored, and bad values give one sentence and status 2."""
 
+from __future__ import annotations
+
 import ast
 import dataclasses
 import json
@@ -247,6 +249,13 @@ OPTIONS = """\
 --draftamount/--draft-max/--draft-n 4 -> draftamount=4
 --draftgpulayers/--gpu-layers-draft/--n-gpu-layers-draft/-ngld 999 -> draftgpulayers=999
 --promptlookup -> promptlookup=True
+--thinking hide -> thinking="hide"
+--thinkingbudget/--reasoning-budget 512 -> thinkingbudget=512
+--thinkingbudget/--reasoning-budget -1 -> thinkingbudget=-1
+--thinkingbudget/--reasoning-budget 0 -> thinkingbudget=0
+--strictcontext -> strictcontext=True
+--chatcompletionsadapter ChatML -> chatcompletionsadapter="ChatML"
+--chatcompletionsadapter {"user_start":"Q:"} -> chatcompletionsadapter='{"user_start":"Q:"}'
 """.splitlines()
 
 
@@ -346,6 +355,9 @@ def test_a_value_in_a_config_file_is_checked(tmp_path):
         (["--lora"], "--lora"),
         (["--draftamount", "0"], "draftamount"),
         (["--cache-ram", "-1"], "cacheram"),
+        (["--thinking", "loud"], "thinking"),
+        (["--reasoning-budget", "-2"], "thinkingbudget"),
+        (["--thinkingbudget", "many"], "thinkingbudget"),
         (["--host", "0.0.0.0"], "--host"),
         (["--allowclients", "my-pc"], "allowclients"),
         (["--config", "/no/such.kcpps"], "/no/such.kcpps"),

@@ -1,5 +1,7 @@
 """Reading a request body: null is absent, odd values are forgiven or refused by name, never a crash."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 
@@ -77,6 +79,7 @@ def test_what_is_absent_is_the_default(fields):
     assert fields.whole("a", default=3) == 3
     assert fields.optional_whole("a") is None
     assert fields.flag("a", default=True) is True
+    assert fields.optional_flag("a") is None
     assert fields.text("a", default="x") == "x"
     assert fields.texts("a") == ()
     assert fields.mapping("a") == {}
@@ -131,16 +134,19 @@ def test_a_refusal_stays_short():
 @pytest.mark.parametrize("value", [True, 1, "true", "True", "1", 2.5])
 def test_what_means_yes(value):
     assert strict(a=value).flag("a", default=False) is True
+    assert strict(a=value).optional_flag("a") is True
 
 
 @pytest.mark.parametrize("value", [False, 0, "false", "0", "no", []])
 def test_what_means_no(value):
     assert strict(a=value).flag("a", default=True) is False
+    assert strict(a=value).optional_flag("a") is False
 
 
 @pytest.mark.parametrize("default", [True, False])
 def test_an_empty_flag_is_absent(default):
     assert strict(a="").flag("a", default=default) is default
+    assert strict(a="").optional_flag("a") is None
 
 
 # --- texts ---
@@ -196,6 +202,7 @@ def test_no_value_at_all_upsets_a_tolerant_reader(value):
     assert isinstance(fields.number("a", default=0), (int, float))
     assert isinstance(fields.whole("a", default=0), int)
     assert isinstance(fields.flag("a", default=False), bool)
+    assert fields.optional_flag("a") in (True, False, None)
     assert isinstance(fields.text("a"), str)
     assert all(isinstance(text, str) and text for text in fields.texts("a"))
     assert isinstance(fields.mapping("a"), dict)

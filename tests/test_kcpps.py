@@ -1,5 +1,7 @@
 """KoboldCpp's configuration files, as its window and ``--exportconfig`` write them."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from pathlib import Path
@@ -59,6 +61,10 @@ CHANGED: dict[str, Any] = {
     "tensor_split": (3.0, 1.0),
     "lora": ("a,b.gguf", "c.gguf"),
     "loramult": -0.5,
+    "chatcompletionsadapter": '{"user_start": "Q: "}',
+    "thinking": "hide",
+    "thinkingbudget": 0,
+    "strictcontext": True,
 }
 
 
@@ -125,6 +131,10 @@ def test_a_file_that_koboldcpp_saved_becomes_settings(write):
             {"ubatchsize": 64, "cacheram": 0, "promptlookup": True},
         ),
         ({"gamemode": True, "lowpriority": True}, {"gamemode": True, "lowpriority": True}),
+        ({"thinking": "off", "strictcontext": True}, {"thinking": "off", "strictcontext": True}),
+        ({"thinkingbudget": 512}, {"thinkingbudget": 512}),
+        ({"chatcompletionsadapter": "ChatML.json"}, {"chatcompletionsadapter": "ChatML.json"}),
+        ({"chatcompletionsadapter": {"user_start": "Q:"}}, {"chatcompletionsadapter": '{"user_start": "Q:"}'}),
     ],
     ids=str,
 )
@@ -148,6 +158,8 @@ def test_settings_that_are_written_under_their_own_names_are_read_back(write, se
         ({"tensor_split": {"0": 3}}, "tensor_split: '{\"0\": 3}' is not a number."),
         ({"lora": [["a.gguf"]]}, "lora: ['a.gguf'] is not text."),
         ({"quantkv": 1.5}, "quantkv: 1.5 is not a whole number."),
+        ({"thinking": True}, "thinking: True is not text."),
+        ({"thinkingbudget": -2}, "thinkingbudget: -2 is too small; the least is -1."),
         ({"loramult": float("inf")}, "loramult: inf is not a number."),
         ({"loramult": 10**400}, f"loramult: {10**400} is not a number."),
     ],

@@ -1,13 +1,22 @@
 """KoboldAI's JSON as real clients send it; nothing but a missing prompt is refused."""
 
+from __future__ import annotations
+
+import json
 from typing import Any
 
 import pytest
 
 from server.errors import BadRequest
+from server.events import Constraint, ConstraintKind
 from server.request.kobold import read_generate
 from server.request.openai import read_completion
+from server.request.schema import constraint_of
 from server.request.text_request import TextRequest
+from server.request.thinking import Mode, ThinkingWish
+
+SCHEMA = {"type": "object", "properties": {"mood": {"enum": ["grim", "gay"]}}}
+WRONG = {"type": "object", "properties": {"mood": {"type": "feeling"}}}
 
 
 def read(**body: Any) -> TextRequest:
@@ -15,7 +24,7 @@ def read(**body: Any) -> TextRequest:
 
 
 def test_the_smallest_request_is_a_prompt():
-    assert read() == TextRequest(prompt="Hi", sampling=read().sampling)
+    assert read() == TextRequest(prompt="Hi", sampling=read().sampling, lenient=True)
 
 
 def test_chims_request_is_understood():
@@ -112,3 +121,53 @@ def test_the_end_of_text_is_banned_by_ban_eos_token_or_else_by_its_old_name(flag
 
 def test_ignore_eos_bans_the_end_of_text_on_this_dialect_too():
     assert read(ignore_eos=True).ban_eos
+
+
+# --- what is newer than KoboldCpp ---
+
+
+@pytest.mark.parametrize(
+    ("value", "truncate"), [(True, True), (False, False), ("false", False), (None, None), ("", None)]
+)
+def test_a_prompt_may_be_kept_whole(value, truncate):
+    assert read(truncate=value).truncate is truncate
+
+
+def test_a_wish_for_thoughts_is_understood():
+    assert read(thinking="show", thinking_budget=99).thinking == ThinkingWish(Mode.SHOW, 99)
+
+
+def test_a_grammar_is_a_constraint():
+    assert read(grammar='root ::= "a"').constraint == Constraint(ConstraintKind.GBNF, 'root ::= "a"')
+
+
+def test_a_grammar_that_is_json_is_a_schema():
+    assert read(grammar=json.dumps(SCHEMA)).constraint == constraint_of(SCHEMA, "x")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"thinking": "loud"},
+        {"regex": 5, "guided_choice": 5, "grammar_string": {}},
+        {"chat_template_kwargs": "x", "reasoning": 5, "thinking_budget": "many"},
+    ],
+    ids=str,
+)
+def test_a_wish_that_cannot_be_read_does_not_silence_the_reply(body):
+    request = read(**body)
+    assert (request.constraint, request.thinking) == (None, ThinkingWish())
+
+
+@pytest.mark.parametrize("grammar", [json.dumps(WRONG), '{"type": ', "root ::= nobody ("])
+def test_what_stands_in_a_grammars_place_is_left_to_the_engine_to_judge(grammar):
+    request = read(grammar=grammar)
+    assert request.constraint
+    assert request.constraint.text == grammar
+    assert request.lenient
+
+
+@pytest.mark.parametrize("body", [{"json_schema": WRONG}, {"json_schema": 5}, {"response_format": "xml"}], ids=str)
+def test_a_wrong_schema_is_refused_here_too(body):
+    with pytest.raises(BadRequest):
+        read(**body)

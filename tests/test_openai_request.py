@@ -1,35 +1,41 @@
 """OpenAI's JSON as real clients send it, to one kind of request."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
 
 from server.errors import BadRequest
-from server.prompt.chat import Message
+from server.events import Constraint, ConstraintKind
+from server.prompt.message import Ending, Message
+from server.prompt.preset import Preset
 from server.request.openai import read_chat, read_completion
 from server.request.text_request import TextRequest
+from server.request.thinking import Mode, ThinkingWish
 
 HELLO = [{"role": "user", "content": "Hello"}]
+GREETED = [*HELLO, {"role": "assistant", "content": "Well met, "}]
+LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 
 
 def chat(**body: Any) -> TextRequest:
-    return read_chat({"messages": HELLO, **body})
-
-
-def messages(*entries: Any) -> tuple[Message, ...]:
-    return read_chat({"messages": list(entries)}).messages
+    return read_chat({"messages": HELLO, **body}, {})
 
 
 def refusal(body: dict[str, Any]) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
-        read_chat(body)
+        read_chat(body, {})
     return caught.value
 
 
 def test_the_smallest_chat_is_one_message():
     request = chat()
-    assert request.messages == (Message("user", "Hello"),)
+    assert request.chat
+    assert request.chat.messages == (Message("user", "Hello"),)
+    assert (request.chat.ending, request.chat.tools, request.adapter) == (Ending.REPLY, (), None)
     assert (request.max_tokens, request.stop, request.stream, request.ban_eos) == (None, (), False, False)
+    assert (request.truncate, request.constraint, request.lenient) == (None, None, False)
 
 
 def test_mantellas_request_is_understood():
@@ -43,13 +49,14 @@ def test_any_model_name_is_accepted(model):
 
 
 def test_unknown_fields_are_ignored():
-    assert chat(user="x", n=1, tools=None, tool_choice="auto", store=True, reasoning_effort="low") == chat()
+    assert chat(user="x", n=1, tools=None, tool_choice="auto", store=True) == chat()
 
 
 def test_every_field_may_be_null():
     names = "max_tokens max_completion_tokens stop stream stream_options temperature top_p seed logit_bias genkey"
     others = "presence_penalty frequency_penalty ban_eos_token ignore_eos grammar sampler_order top_k tools model"
-    assert chat(**dict.fromkeys(f"{names} {others}".split())) == chat()
+    newer = "tool_choice response_format adapter documents chat_template_kwargs truncate thinking reasoning_effort"
+    assert chat(**dict.fromkeys(f"{names} {others} {newer}".split())) == chat()
 
 
 @pytest.mark.parametrize(
@@ -102,70 +109,216 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(field, value):
     assert field in str(error)
 
 
-# --- messages ---
+# --- messages and tools ---
 
 
-@pytest.mark.parametrize("value", [None, [], {}, "Hello", 5])
-def test_a_chat_needs_messages(value):
-    error = refusal({"messages": value})
-    assert error.param == "messages"
-    assert "at least one message" in str(error)
+def test_a_message_at_fault_is_named():
+    assert refusal({"messages": [*HELLO, {"role": "user", "content": 5}]}).param == "messages[1].content"
+    assert refusal({}).param == "messages"
 
 
-@pytest.mark.parametrize("entry", [None, "Hello", [], {}, {"content": "x"}, {"role": None, "content": "x"}])
-def test_a_message_needs_a_role_and_is_named_by_its_place(entry):
-    assert refusal({"messages": [*HELLO, entry]}).param == "messages[1]"
+def test_tools_are_told_to_the_model():
+    request = chat(tools=[LOOK])
+    assert request.chat
+    assert [tool.name for tool in request.chat.tools] == ["look"]
+    assert (request.forced, request.chat.parallel) == ((), True)
+
+
+def test_a_call_may_be_forced():
+    request = chat(tools=[LOOK], tool_choice="required", parallel_tool_calls=False)
+    assert [tool.name for tool in request.forced] == ["look"]
+    assert request.chat
+    assert not request.chat.parallel
+
+
+def test_tools_that_may_not_be_called_are_not_told():
+    request = chat(tools=[LOOK], tool_choice="none")
+    assert request.chat
+    assert (request.chat.tools, request.forced) == ((), ())
+
+
+def test_a_choice_without_tools_is_refused():
+    assert refusal({"messages": HELLO, "tool_choice": "required"}).param == "tool_choice"
+
+
+@pytest.mark.parametrize(("documents", "read"), [([{"title": "Map"}], ({"title": "Map"},)), (None, ()), ("x", ())])
+def test_documents_are_a_list(documents, read):
+    request = chat(documents=documents)
+    assert request.chat
+    assert request.chat.documents == read
+
+
+def test_variables_of_the_template_are_handed_over():
+    request = chat(chat_template_kwargs={"mood": "grim", "enable_thinking": False})
+    assert request.chat
+    assert request.chat.variables == {"mood": "grim", "enable_thinking": False}
+    assert request.thinking.mode is Mode.OFF
 
 
 @pytest.mark.parametrize(
-    ("role", "read"),
+    ("body", "variables"),
     [
-        ("system", "system"),
-        ("developer", "system"),
-        ("user", "user"),
-        ("assistant", "assistant"),
-        ("tool", "user"),
-        ("function", "user"),
-        ("narrator", "user"),
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"reasoning_effort": "none"}, {}),
+        ({"reasoning_effort": None}, {}),
+        (
+            {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
+            {"reasoning_effort": "high"},
+        ),
     ],
+    ids=str,
 )
-def test_every_role_becomes_one_of_three(role, read):
-    assert messages({"role": role, "content": "x"}) == (Message(read, "x"),)
+def test_how_hard_to_think_is_a_variable_of_the_template(body, variables):
+    request = chat(**body)
+    assert request.chat
+    assert request.chat.variables == variables
+
+
+def test_variables_are_an_object():
+    assert refusal({"messages": HELLO, "chat_template_kwargs": "x"}).param == "chat_template_kwargs"
+
+
+# --- how the prompt ends ---
 
 
 @pytest.mark.parametrize(
-    ("content", "read"),
+    ("body", "ending"),
     [
-        ("x", "x"),
-        ("", ""),
-        (None, ""),
-        ([], ""),
-        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
-        (["a", {"type": "text", "text": "b"}], "a\nb"),
-        ([{"type": "text", "text": None}, {"type": "text"}], ""),
-        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}, {"type": "text", "text": "a"}], "a"),
+        ({}, Ending.CONTINUE),
+        ({"add_generation_prompt": False}, Ending.CONTINUE),
+        ({"add_generation_prompt": True}, Ending.REPLY),
+        ({"continue_assistant_turn": True}, Ending.CONTINUE),
+        ({"continue_assistant_turn": False}, Ending.REPLY),
+        ({"continue_final_message": True, "add_generation_prompt": True}, Ending.CONTINUE),
+        ({"continue_final_message": False}, Ending.REPLY),
+        ({"continue_final_message": False, "add_generation_prompt": False}, Ending.NOTHING),
+        ({"continue_assistant_turn": None, "add_generation_prompt": None}, Ending.CONTINUE),
+    ],
+    ids=str,
+)
+def test_a_turn_of_the_assistant_that_comes_last_is_continued_unless_a_new_one_is_asked_for(body, ending):
+    request = chat(messages=GREETED, **body)
+    assert request.chat
+    assert request.chat.ending is ending
+
+
+@pytest.mark.parametrize(
+    ("body", "ending"),
+    [
+        ({}, Ending.REPLY),
+        ({"add_generation_prompt": True}, Ending.REPLY),
+        ({"add_generation_prompt": False}, Ending.NOTHING),
+        ({"continue_final_message": True}, Ending.REPLY),
+    ],
+    ids=str,
+)
+def test_behind_the_users_turn_the_assistant_begins_unless_nothing_is_asked_for(body, ending):
+    request = chat(**body)
+    assert request.chat
+    assert request.chat.ending is ending
+
+
+def test_a_turn_with_a_call_is_not_continued():
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look", "arguments": "{}"}}]}
+    request = chat(messages=[*HELLO, call])
+    assert request.chat
+    assert request.chat.ending is Ending.REPLY
+
+
+# --- the adapter and the defaults of templates ---
+
+
+def test_an_adapter_is_the_template_of_its_request():
+    request = chat(adapter={"user_start": "Q: ", "assistant_start": "A: "})
+    assert request.adapter == Preset(user_start="Q: ", assistant_start="A: ")
+
+
+def test_an_adapter_may_be_nested():
+    request = chat(adapter={"templates": {"user": {"start": "Q: "}}})
+    assert request.adapter == Preset(user_start="Q: ")
+
+
+@pytest.mark.parametrize("nothing", [None, "", {}])
+def test_no_adapter_is_no_adapter(nothing):
+    assert chat(adapter=nothing).adapter is None
+
+
+@pytest.mark.parametrize("adapter", ["ChatML", 5, [], {"user_start": 5}, {"stop": "#"}, {"reasoning": ["a"]}])
+def test_an_adapter_that_cannot_be_used_is_refused(adapter):
+    assert refusal({"messages": HELLO, "adapter": adapter}).param == "adapter"
+
+
+def test_the_samplers_of_an_adapter_are_used():
+    request = chat(adapter={"user_start": "Q: ", "temperature": 0.1, "max_length": 99})
+    assert (request.sampling.temperature, request.max_tokens) == (0.1, 99)
+
+
+def test_an_adapter_of_samplers_alone_leaves_the_template_as_it_is():
+    request = chat(adapter={"temperature": 0.1})
+    assert (request.adapter, request.sampling.temperature) == (None, 0.1)
+
+
+DEFAULTS = {"temperature": 0.1, "max_length": 99, "top_p": 0.5, "rep_pen": 1.3}
+
+
+def test_the_defaults_of_the_servers_template_are_used_where_the_request_says_nothing():
+    request = read_chat({"messages": HELLO}, DEFAULTS)
+    sampling = request.sampling
+    assert (sampling.temperature, request.max_tokens, sampling.top_p, sampling.rep_pen) == (0.1, 99, 0.5, 1.3)
+
+
+def test_null_leaves_the_defaults_of_the_template():
+    request = read_chat({"messages": HELLO, "temperature": None, "max_tokens": None, "top_p": None}, DEFAULTS)
+    assert (request.sampling.temperature, request.max_tokens, request.sampling.top_p) == (0.1, 99, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("temperature", "temperature", 0.9),
+        ("temp", "temperature", 0.9),
+        ("top_p", "top_p", 0.9),
+        ("rep_pen", "rep_pen", 1.1),
+        ("repetition_penalty", "rep_pen", 1.1),
+        ("repeat_penalty", "rep_pen", 1.1),
     ],
 )
-def test_content_is_text_or_the_text_of_its_parts(content, read):
-    assert messages({"role": "user", "content": content}) == (Message("user", read),)
+def test_what_the_request_says_wins_over_the_defaults_under_whichever_name(name, field, value):
+    request = read_chat({"messages": HELLO, name: value}, DEFAULTS)
+    assert getattr(request.sampling, field) == value
 
 
-def test_a_message_without_content_is_an_empty_one():
-    assert messages({"role": "assistant", "tool_calls": []}) == (Message("assistant", ""),)
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_length", "n_predict"])
+def test_so_does_a_length(name):
+    assert read_chat({"messages": HELLO, name: 5}, DEFAULTS).max_tokens == 5
 
 
-@pytest.mark.parametrize("content", [5, {"text": "x"}, [5], True])
-def test_content_of_another_kind_is_refused_by_its_place(content):
-    assert refusal({"messages": [{"role": "user", "content": content}]}).param == "messages[0].content"
+def test_an_adapter_takes_the_place_of_the_defaults():
+    request = read_chat({"messages": HELLO, "adapter": {"user_start": "Q: ", "top_p": 0.8}}, DEFAULTS)
+    assert (request.sampling.top_p, request.sampling.temperature) == (0.8, 0.75)
 
 
-def test_the_order_of_messages_is_kept_wherever_the_system_speaks():
-    roles = ["assistant", "system", "user", "user", "system"]
-    assert [entry.role for entry in messages(*({"role": role, "content": "x"} for role in roles))] == roles
+# --- what both routes know ---
 
 
-def test_extra_keys_of_a_message_are_ignored():
-    assert messages({"role": "user", "content": "x", "name": "Lydia", "tool_call_id": "1"}) == (Message("user", "x"),)
+@pytest.mark.parametrize("read", [lambda body: chat(**body), lambda body: read_completion({"prompt": "Hi", **body})])
+@pytest.mark.parametrize(
+    ("body", "field", "value"),
+    [
+        ({"truncate": True}, "truncate", True),
+        ({"truncate": False}, "truncate", False),
+        ({"truncate": None}, "truncate", None),
+        ({"max_context_length": 2048}, "context", 2048),
+        ({"truncation_length": 2048}, "context", 2048),
+        ({"num_ctx": 2048}, "context", 2048),
+        ({"regex": "[0-9]+"}, "constraint", Constraint(ConstraintKind.REGEX, "[0-9]+")),
+        ({"thinking": "hide", "thinking_budget": 9}, "thinking", ThinkingWish(Mode.HIDE, 9)),
+        ({"genkey": "KCPP1"}, "genkey", "KCPP1"),
+    ],
+    ids=str,
+)
+def test_both_routes_know_the_same_fields(read, body, field, value):
+    assert getattr(read(body), field) == value
 
 
 # --- text completions ---

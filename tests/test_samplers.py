@@ -1,5 +1,7 @@
 """Sampler settings under all the names that clients use, with KoboldCpp's defaults."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
@@ -42,8 +44,6 @@ def test_the_defaults_are_koboldcpps():
         ("frequency_penalty", "frequency_penalty", 0.5),
         ("seed", "seed", 7),
         ("sampler_seed", "seed", 7),
-        ("grammar", "grammar", 'root ::= "a"'),
-        ("grammar_string", "grammar", 'root ::= "a"'),
     ],
 )
 def test_every_name_of_a_sampler_is_understood(name, field, value):
@@ -62,7 +62,7 @@ def test_the_strongest_repetition_penalty_counts():
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_null_and_empty_are_the_default(nothing):
     names = ("temperature", "top_k", "top_p", "min_p", "typical", "rep_pen", "rep_pen_range", "seed")
-    others = ("presence_penalty", "frequency_penalty", "sampler_order", "grammar", "logit_bias")
+    others = ("presence_penalty", "frequency_penalty", "sampler_order", "logit_bias")
     assert sampling_of(**dict.fromkeys((*names, *others), nothing)) == sampling_of()
 
 
@@ -138,9 +138,8 @@ def test_a_strict_body_refuses_what_openai_refuses(name):
 
 
 @pytest.mark.parametrize("nothing", [None, {}, ""])
-def test_a_strict_body_may_have_an_empty_bias_and_grammar(nothing):
-    body = {"logit_bias": nothing, "grammar": nothing or None}
-    assert read_sampling(Fields(body, strict=True)) == sampling_of()
+def test_a_strict_body_may_have_an_empty_bias(nothing):
+    assert read_sampling(Fields({"logit_bias": nothing}, strict=True)) == sampling_of()
 
 
 @pytest.mark.parametrize("breakers", ['["\\n", ":"]', "", None, ["\n"]])

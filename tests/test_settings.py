@@ -1,5 +1,7 @@
 """The table of settings: what is accepted, what is refused, and that every refusal names its setting."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import pytest
@@ -66,6 +68,7 @@ def test_a_value_of_another_kind_is_refused(values, words):
 
 def test_a_choice_is_one_of_those_there_are():
     assert refusal(flashattention="maybe") == "flashattention: 'maybe' is none of auto, on, off."
+    assert refusal(thinking="loud") == "thinking: 'loud' is none of show, hide, off."
 
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if rule_of(field).choices], ids=lambda field: field.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
@@ -15,8 +14,6 @@ from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
 from server.prompt.message import Chat, Ending, Message
 from server.prompt.preset import Preset
 from server.prompt.tools import with_generic_tools
-
-log = logging.getLogger("tavernkeep.prompt")
 
 # Marks where a turn to be continued ends, so that what a template writes after it can be cut off. No control
 # character: templates may strip those.
@@ -73,8 +70,6 @@ def render(chat: Chat, template: Template, renderer: Renderer) -> Rendered:
             problem = error
             continue
         if _complete(prompt, messages):
-            if changed:
-                log.info("The chat template refuses this order of messages: %s.", changed)
             return Rendered(prompt, changed)
         incomplete = incomplete or Rendered(prompt, changed)
     if incomplete:
@@ -146,13 +141,17 @@ def _with_jinja(chat: Chat, text: str, template: Template, renderer: Renderer) -
         **think,
         **chat.variables,
     }
-    prompt = _first_that_renders(messages, lambda turns: renderer.render(text, {**variables, "messages": turns}))
-    if not continues:
-        return prompt
-    end = prompt.rfind(CUT)
-    if end >= 0:
-        return prompt[:end]
-    # The template rewrites what the assistant says; the turn is opened as any other and its beginning put behind.
+    try:
+        prompt = _first_that_renders(messages, lambda turns: renderer.render(text, {**variables, "messages": turns}))
+        if not continues:
+            return prompt
+        if CUT in prompt:
+            return prompt.rpartition(CUT)[0]
+    except TemplateFailed as error:
+        if not continues or isinstance(error, TemplateStopped) or len(chat.messages) == 1:
+            raise
+    # The template refuses or rewrites what the assistant says last; so the turn is opened as any other, and its
+    # beginning put behind.
     opened = replace(chat, messages=chat.messages[:-1], ending=Ending.REPLY)
     return _with_jinja(opened, text, template, renderer) + chat.messages[-1].content
 
@@ -160,17 +159,23 @@ def _with_jinja(chat: Chat, text: str, template: Template, renderer: Renderer) -
 def _first_that_renders(messages: ReadOnly[Message], render_turns: Callable[[list[dict[str, Any]]], str]) -> str:
     """Templates differ in what they expect of a tool call: arguments as an object or as text, content null or empty,
     Mistral's an id of nine letters and digits."""
+    problem = TemplateFailed("it renders nothing")
     styles = list(itertools.product((False, True), (None, ""), (True, False)))
     if not any(message.tool_calls for message in messages):
-        styles = styles[:1]
+        styles = [(False, "", True)]
     for short_ids, nothing, parsed in styles:
         suited = map(_with_short_ids, messages) if short_ids else messages
         try:
-            return render_turns([_turn(message, parsed=parsed, nothing=nothing) for message in suited])
+            prompt = render_turns([_turn(message, parsed=parsed, nothing=nothing) for message in suited])
         except TemplateStopped:
             raise
         except TemplateFailed as error:
             problem = error
+            continue
+        if nothing is None and "None" in prompt and not any("None" in message.content for message in messages):
+            problem = TemplateFailed("it writes a content that is null as None")
+            continue
+        return prompt
     raise problem
 
 
@@ -208,8 +213,12 @@ def without_system(messages: ReadOnly[Message]) -> list[Message]:
 
 
 def without_empty(messages: ReadOnly[Message]) -> list[Message]:
-    """Without turns of the assistant that say nothing, such as of a reply that was broken off."""
-    return [message for message in messages if message.role != "assistant" or message.content or message.tool_calls]
+    """Without turns of the assistant that say nothing, such as of a reply that was broken off. The last one stays."""
+    return [
+        message
+        for index, message in enumerate(messages, 1)
+        if message.role != "assistant" or message.content or message.tool_calls or index == len(messages)
+    ]
 
 
 def system_in_front(messages: ReadOnly[Message]) -> list[Message]:

@@ -35,7 +35,7 @@ class ToolCall:
         """The arguments as an object; as the text itself where it is no JSON."""
         try:
             return json.loads(self.arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.arguments
 
 

@@ -23,7 +23,6 @@ OWN = "model"
 SAID = "Well met."
 SAMPLE = Chat(
     (
-        Message("system", "Be brave."),
         Message("user", "Hello"),
         Message("assistant", SAID),
         Message("user", "Who goes there?"),
@@ -58,7 +57,7 @@ def read_choice(setting: str) -> Choice | None:
     name = known.get(setting.lower().removesuffix(".json"))
     if name:
         return Choice(name, preset.bundled()[name])
-    if setting.lstrip().startswith("{"):
+    if setting.lstrip().startswith("{") or any(mark in setting for mark in JINJA_MARKS):
         name, text = "your own", setting
     else:
         name, text = Path(setting).name, _text_of(setting)
@@ -69,7 +68,7 @@ def read_choice(setting: str) -> Choice | None:
         if not isinstance(loaded, dict):
             raise ValueError("it must be an object with texts such as user_start")
         return Choice(name, preset.from_dict(loaded))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"chatcompletionsadapter: {setting[:80]} cannot be used: {error}.") from None
 
 
@@ -78,7 +77,7 @@ def _text_of(path: str) -> str:
         return Path(path).read_text("utf-8-sig")
     except (OSError, ValueError):
         raise SettingsError(
-            f"chatcompletionsadapter: {path!r} is neither a preset nor a file that can be read.",
+            f"chatcompletionsadapter: {path[:80]!r} is neither a preset nor a file that can be read.",
             f"Use {AUTOMATIC}, a JSON or Jinja file, or one of: {', '.join(preset.bundled())}.",
         ) from None
 
@@ -86,7 +85,7 @@ def _text_of(path: str) -> str:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -181,7 +180,8 @@ def _disagreement(template: Template, model: ModelInfo, renderer: Renderer) -> s
         return ""
     own = _own(model)
     try:
-        turns = [chat.render(SAMPLE, each, renderer).prompt.rpartition(SAID)[2].strip() for each in (template, own)]
+        turns = [chat.render(SAMPLE, each, renderer).prompt.rpartition(SAID)[2] for each in (template, own)]
+        turns = ["".join(turn.split()) for turn in turns]  # blanks differ without harm
     except TemplateFailed:
         return ""
     if turns[0].startswith(turns[1]) or turns[1].startswith(turns[0]):

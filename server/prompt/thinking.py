@@ -42,7 +42,9 @@ def shown(family: Preset) -> tuple[str, ...]:
 
 def _closes(family: Preset, tags: tuple[tuple[str, str], ...], prompt: str) -> str:
     """The closing tag of the thought that ``prompt`` ends in, or ""."""
-    reply = prompt.rpartition(family.assistant_start.strip())[2] if family.assistant_start.strip() else ""
+    edges = (family.user_end, family.assistant_start, family.assistant_gen or "")
+    begin = max((prompt.rfind(edge.strip()) for edge in edges if edge.strip()), default=-1)
+    reply = prompt[begin:] if begin >= 0 else ""
     for start, end in tags:
         if prompt.rstrip().endswith(start) or reply.rfind(start) > reply.rfind(end):
             return end

@@ -76,7 +76,7 @@ def _shortened(messages: tuple[Message, ...], measure: Measure, room: int) -> tu
     """``messages`` within ``room``: the longest loses its middle, then the next, as far as needed."""
     by_length = sorted(range(len(messages)), key=lambda index: -len(messages[index].content))
     for index in by_length:
-        if measure(messages) <= room:
+        if measure(messages) <= room or len(messages[index].content) <= len(GAP):
             break
         messages = _without_middle(messages, index, measure, room)
     return messages

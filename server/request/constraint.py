@@ -16,11 +16,12 @@ EXPRESSIONS = ("regex", "guided_regex")
 GRAMMARS = ("grammar", "grammar_string", "guided_grammar")
 
 
-def read_constraint(fields: Fields) -> Constraint | None:
+def read_constraint(fields: Fields, *, lenient: bool = False) -> Constraint | None:
     """The constraint a body asks for, None if it asks for none.
 
     ``response_format`` comes first, then schemas, choices, expressions and grammars; a grammar that is JSON is a
-    schema, as in KoboldCpp. Raises :class:`BadRequest` that says where a schema is wrong.
+    schema, as in KoboldCpp. Raises :class:`BadRequest` that says where a schema is wrong; when it is ``lenient``, what
+    stands in a grammar's place is not judged here.
     """
     found = _response_format(fields.raw("response_format")[1])
     if found:
@@ -38,7 +39,12 @@ def read_constraint(fields: Fields) -> Constraint | None:
     if not grammar.strip():
         return None
     if grammar.lstrip().startswith("{"):
-        return _schema(grammar, "grammar")
+        try:
+            return _schema(grammar, "grammar")
+        except BadRequest:
+            if not lenient:
+                raise
+            return Constraint(ConstraintKind.JSON_SCHEMA, grammar)
     return Constraint(ConstraintKind.GBNF, grammar)
 
 

@@ -59,7 +59,7 @@ class Fields:
         except (ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            self._wrong(name, value, "a number")
+            self.wrong(name, value, "a number")
             return None
         return number
 
@@ -85,7 +85,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, str):
-            self._wrong(name, value, "text")
+            self.wrong(name, value, "text")
             return default
         return value
 
@@ -99,7 +99,7 @@ class Fields:
         if entries is None:
             return ()
         if not isinstance(entries, list):
-            self._wrong(name, value, "text or a list of texts")
+            self.wrong(name, value, "text or a list of texts")
             return ()
         return tuple(entry for entry in entries if isinstance(entry, str) and entry)
 
@@ -107,9 +107,10 @@ class Fields:
         name, value = self.raw(*names)
         if value is None or value == "" or isinstance(value, dict):
             return value or {}
-        self._wrong(name, value, "an object")
+        self.wrong(name, value, "an object")
         return {}
 
-    def _wrong(self, name: str, value: object, kind: str) -> None:
+    def wrong(self, name: str, value: object, kind: str) -> None:
+        """A value is not of the ``kind`` it should be: an error, or nothing, as the dialect has it."""
         if self._strict:
             raise BadRequest(f"{name} must be {kind}, not {json.dumps(value)[:60]}.", param=name)

@@ -29,7 +29,7 @@ def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
         keep_stop=not fields.flag("trim_stop", default=True),
         ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),
-        constraint=read_constraint(fields),
+        constraint=read_constraint(fields, lenient=True),
         lenient=True,
         thinking=read_thinking(fields),
         genkey=fields.text("genkey"),

@@ -12,9 +12,12 @@ from server.prompt.preset import Preset
 from server.request.constraint import read_constraint
 from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
 from server.request.messages import read_messages, read_tool_choice, read_tools
-from server.request.samplers import read_sampling
+from server.request.samplers import PENALTY, TEMPERATURE, read_sampling
 from server.request.text_request import TextRequest
 from server.request.thinking import read_thinking
+
+# Other names of the sampler settings that an adapter may hold.
+ALIASES = {"max_length": MAX_TOKENS, "temperature": TEMPERATURE, "rep_pen": PENALTY}
 
 
 def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
@@ -32,8 +35,11 @@ def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
         ending=_ending(fields, messages),
         parallel=fields.flag("parallel_tool_calls", default=True),
     )
-    known = dict(adapter.defaults) if adapter else defaults
-    return _read({**known, **body}, chat=chat, adapter=adapter, forced=forced)
+    known = dict(adapter.defaults) if adapter and adapter.defaults else defaults
+    missing = {name: value for name, value in known.items() if fields.raw(name, *ALIASES.get(name, ()))[1] is None}
+    # An adapter that only holds sampler settings leaves the template as it is.
+    template = adapter if adapter and adapter != Preset(defaults=adapter.defaults) else None
+    return _read({**body, **missing}, chat=chat, adapter=template, forced=forced)
 
 
 def read_completion(body: dict[str, Any]) -> TextRequest:
@@ -71,7 +77,7 @@ def _prompt(value: Any) -> str:
 
 
 def _adapter(given: dict[str, Any]) -> Preset | None:
-    """The request's own template; an adapter that only holds sampler settings changes nothing else."""
+    """The request's own template."""
     if not given:
         return None
     try:
@@ -97,4 +103,4 @@ def _ending(fields: Fields, messages: tuple[Message, ...]) -> Ending:
     wanted = fields.optional_flag("continue_assistant_turn", "continue_final_message")
     if continuable and (wanted if wanted is not None else new_turn is not True):
         return Ending.CONTINUE
-    return Ending.NOTHING if new_turn is False and not continuable else Ending.REPLY
+    return Ending.NOTHING if new_turn is False else Ending.REPLY

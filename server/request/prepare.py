@@ -14,7 +14,7 @@ from server.prompt import chat as chat_prompt
 from server.prompt import templates
 from server.prompt import thinking as model_thinking
 from server.prompt import tools as model_tools
-from server.prompt.chat import Template
+from server.prompt.chat import Rendered, Template
 from server.prompt.jinja import Renderer, TemplateFailed
 from server.prompt.message import Chat, Message
 from server.prompt.tools import ToolFormat
@@ -46,9 +46,9 @@ class Vocabulary(Protocol):
 class Prepared:
     """A request ready for the engine: ``build`` makes the command once its id is known.
 
-    ``text`` is the prompt as the model reads it, ``keep`` of its ``tokens`` must stay. ``trimmed`` says what had to be
-    left out, None if nothing; ``ignored``, why a constraint is not used, or ""; ``shows_thought``, whether the client
-    wants to see what the model thinks.
+    ``text`` is the prompt, ``tokens`` what of it the model reads, in the ``template`` named. ``trimmed`` says what had
+    to be left out, None if nothing; ``ignored``, why a constraint is not used, or ""; ``shows_thought``, whether the
+    client wants to see what the model thinks.
     """
 
     build: Callable[[int], Generate]
@@ -66,6 +66,7 @@ class _Prompt:
     text: str
     tokens: list[int]
     trimmed: Trimmed | None
+    template: Template
     keep: int = 0
 
 
@@ -90,11 +91,11 @@ class Preparer:
         """
         mode = request.thinking.mode or Mode(self._settings.thinking)
         template = templates.of_adapter(request.adapter) if request.adapter else self._template
-        family = template.family
         context = self._context(request)
         asked = request.max_tokens if request.max_tokens and request.max_tokens > 0 else None
         wanted = asked or self._settings.defaultgenamt
-        prompt = self._fitted(request, template, mode, context, wanted, least=asked or 1)
+        prompt = self._fitted(request, template, mode, context, wanted, least=1 if request.shift else asked or 1)
+        template, family = prompt.template, prompt.template.family
         reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
         stop = tuple(dict.fromkeys((*request.stop, *(family.stop_texts if request.chat else ()))))
         thinking = model_thinking.thinking(
@@ -147,7 +148,7 @@ class Preparer:
         if request.chat:
             prompt = self._chat(_thinking_as_wished(request.chat, request, mode), template, room)
         else:
-            prompt = self._text(request, room)
+            prompt = self._text(request, template, room)
         if not prompt.tokens:
             raise BadRequest("The prompt is empty: the model needs some text to continue.", param="prompt")
         whole = len(prompt.tokens) + (prompt.trimmed.tokens if prompt.trimmed else 0)
@@ -175,36 +176,36 @@ class Preparer:
         return None, f"{field}: {problem}"
 
     def _chat(self, chat: Chat, template: Template, room: int) -> _Prompt:
-        known: dict[tuple[Message, ...], tuple[str, list[int]]] = {}
+        known: dict[tuple[Message, ...], tuple[Rendered, list[int]]] = {}
 
-        def rendered(messages: ReadOnly[Message]) -> tuple[str, list[int]]:
+        def rendered(messages: ReadOnly[Message]) -> tuple[Rendered, list[int]]:
+            nonlocal template
             kept = tuple(messages)
             if kept not in known:
-                known[kept] = self._rendered(replace(chat, messages=kept), template)
+                try:
+                    made = chat_prompt.render(replace(chat, messages=kept), template, self._renderer)
+                except TemplateFailed as error:
+                    template = templates.with_tags_only(template)
+                    log.warning("The chat template failed (%s); the tags of %s are used.", error, template.info.name)
+                    made = chat_prompt.render(replace(chat, messages=kept), template, self._renderer)
+                known[kept] = made, self._tokens(made.prompt)
             return known[kept]
 
         messages = budget.fit_chat(chat.messages, lambda some: len(rendered(some)[1]), room)
-        text, tokens = rendered(messages)
+        made, tokens = rendered(messages)
+        if made.changed:
+            log.info("The chat template does not take this order of messages: %s.", made.changed)
         tokens = self._within(tokens, (), room)
         whole = len(rendered(chat.messages)[1])
         trimmed = Trimmed(len(chat.messages) - len(messages), whole - len(tokens)) if len(tokens) < whole else None
-        return _Prompt(text, tokens, trimmed)
-
-    def _rendered(self, chat: Chat, template: Template) -> tuple[str, list[int]]:
-        try:
-            text = chat_prompt.render(chat, template, self._renderer).prompt
-        except TemplateFailed as error:
-            tags = templates.with_tags_only(template)
-            log.warning("The chat template failed (%s); the tags of %s are used instead.", error, tags.info.name)
-            text = chat_prompt.render(chat, tags, self._renderer).prompt
-        return text, self._tokens(text)
+        return _Prompt(made.prompt, tokens, trimmed, template)
 
     def _tokens(self, text: str) -> list[int]:
         """A template that writes the beginning-of-text token itself must not get a second one."""
         special = not (self._model.bos_text and text.startswith(self._model.bos_text))
         return list(self._vocabulary.tokenize(text, special=special))
 
-    def _text(self, request: TextRequest, room: int) -> _Prompt:
+    def _text(self, request: TextRequest, template: Template, room: int) -> _Prompt:
         """Memory and prompt; the memory with the beginning of the text must stay."""
         if request.memory:
             memory = self._tokens(request.memory)
@@ -220,7 +221,7 @@ class Preparer:
         tokens = self._within(prompt, memory, room)
         cut = len(memory) + len(prompt) - len(tokens)
         kept = min(len(memory), len(tokens))
-        return _Prompt(request.memory + request.prompt, tokens, Trimmed(0, cut) if cut else None, kept)
+        return _Prompt(request.memory + request.prompt, tokens, Trimmed(0, cut) if cut else None, template, kept)
 
     def _within(self, prompt: ReadOnly[int], memory: ReadOnly[int], room: int) -> list[int]:
         """Both within ``room``. The beginning-of-text token stays in front: without it many models write nonsense."""

@@ -10,6 +10,8 @@ from typing import Any
 from server.events import DEFAULT_ORDER, Sampling
 from server.request.fields import Fields
 
+TEMPERATURE = ("temperature", "temp")
+PENALTY = ("rep_pen", "repetition_penalty", "repeat_penalty")
 STRONGEST_BIAS = 100.0
 LARGEST_NUMBER = 1e6
 LONGEST_ID = 9  # digits
@@ -18,12 +20,12 @@ LONGEST_ID = 9  # digits
 def read_sampling(fields: Fields) -> Sampling:
     """The :class:`Sampling` that a body asks for."""
     return Sampling(
-        temperature=_bounded(fields.number("temperature", "temp", default=0.75)),
+        temperature=_bounded(fields.number(*TEMPERATURE, default=0.75)),
         top_k=int(_bounded(fields.number("top_k", default=100))),
         top_p=_bounded(fields.number("top_p", default=0.92)),
         min_p=_bounded(fields.number("min_p", default=0.0)),
         typical=_bounded(fields.number("typical", "typical_p", default=1.0)),
-        rep_pen=_strongest(fields, "rep_pen", "repetition_penalty", "repeat_penalty"),
+        rep_pen=_strongest(fields, *PENALTY),
         rep_pen_range=max(fields.whole("rep_pen_range", "repetition_penalty_range", "repeat_last_n", default=320), 0),
         presence_penalty=_bounded(fields.number("presence_penalty", default=0.0)),
         frequency_penalty=_bounded(fields.number("frequency_penalty", default=0.0)),

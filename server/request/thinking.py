@@ -6,7 +6,6 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from server.errors import BadRequest
 from server.request.fields import Fields
 
 
@@ -45,7 +44,7 @@ def read_thinking(fields: Fields) -> ThinkingWish:
             return ThinkingWish(MODES[word.lower()], _budget(fields, asked), word.lower() == "enabled")
     name, wanted = fields.raw("thinking")
     if isinstance(wanted, str) and wanted:
-        raise BadRequest(f"{name} must be show, hide or off, not {wanted[:40]!r}.", param=name)
+        fields.wrong(name, wanted, "show, hide or off")
     switches = (
         *(entry.get("enabled") for entry in asked),
         fields.raw("enable_thinking", "think")[1],
