@@ -9,18 +9,23 @@ from typing import Any
 import pytest
 
 from server.engine.batch import Batch
-from server.engine.llama import gbnf
+from server.engine.drafts import Drafts
+from server.engine.engine import Engine
+from server.engine.llama import constraints, gbnf
 from server.engine.llama.model import LlamaModel
-from server.events import Constraint, ConstraintKind, Generate, Sampling
+from server.engine.speculation import PromptLookupDrafter
+from server.engine.token_stream import Said
+from server.events import Constraint, ConstraintKind, Finished, Generate, Sampling, TextPiece, Thinking
 from server.request.schema import constraint_of, json_object
-from tests.witness import loaded
+from tests.witness import GREEDY, loaded
 
 QUESTION = "Describe a tavern as JSON: "
+USUAL = Sampling(temperature=1.0, top_k=40)
 
 
 @pytest.fixture(scope="module")
 def model(starter_model: Path) -> Iterator[LlamaModel]:
-    with loaded(starter_model, context=512) as model:
+    with loaded(starter_model, context=512, draft_tokens=8, prompt_lookup=True) as model:
         model.samplers = model.samplers._samplers  # type: ignore[attr-defined]
         yield model
 
@@ -30,14 +35,25 @@ def gbnf_of(text: str) -> Constraint:
 
 
 def write(
-    model: LlamaModel, constraint: Constraint, *, seed: int = 1, tokens: int = 200, free: int = 0, **options: Any
+    model: LlamaModel,
+    constraint: Constraint,
+    *,
+    seed: int = 1,
+    tokens: int = 200,
+    free: int = 0,
+    first: frozenset[int] = frozenset(),
+    sampling: Sampling = USUAL,
+    **options: Any,
 ) -> tuple[str, bool]:
-    """A reply, and whether it came to its end. The constraint does not count for the first ``free`` tokens."""
+    """A reply, and whether it came to its end. The constraint does not count for the first ``free`` tokens.
+
+    The reply may also begin with a token of ``first``.
+    """
     request = Generate(
         1,
         tuple(model.vocabulary.tokenize(QUESTION, special=True)),
         tokens,
-        sampling=Sampling(temperature=1.0, top_k=40),
+        sampling=sampling,
         constraint=constraint,
         **options,
     )
@@ -49,7 +65,8 @@ def write(
         index = batch.add(0, pending, position, logits=True)
         assert model.decode(batch)
         position += len(pending)
-        token = model.samplers.sample(sampler, index, constrained=count >= free)
+        also = frozenset() if count else first
+        token = model.samplers.sample(sampler, index, constrained=count >= free, also=also)
         if model.vocabulary.is_end(token) and count >= free:
             return text.decode(), True
         text += model.vocabulary.piece(token) if count >= free else b""
@@ -57,10 +74,31 @@ def write(
     return text.decode("utf-8", "replace"), False
 
 
+def answer(
+    model: LlamaModel, question: str, constraint: Constraint, begun: str = "", drafts: Drafts | None = None, **more: Any
+) -> tuple[Said, Finished]:
+    """What the engine makes of a chat whose reply has ``begun``. With a clock that stands still drafts cost nothing."""
+    chat = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{begun}"
+    prompt = tuple(model.vocabulary.tokenize(chat, special=True))
+    model.kv.clear()
+    engine = Engine(model, lambda: 1.0, drafts=drafts)
+    events = engine.submit(Generate(1, prompt, 200, sampling=GREEDY, constraint=constraint, **more))
+    while not engine.idle:
+        events += engine.step()
+    said = Said()
+    for piece in events[:-1]:
+        assert isinstance(piece, TextPiece)
+        said = said.then(Said(piece.text, piece.thought, piece.unsaid))
+    assert isinstance(events[-1], Finished)
+    return said, events[-1]
+
+
 def thing(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
+NUMBERS = '{"v": 1, "next": {"v": 2, "next": {"v": 3, "next": null}}}'
+NEXT = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/n"}]}
 TREE = {"$defs": {"n": thing(v={"type": "boolean"}, next={"$ref": "#/$defs/m"}), "m": {"type": "null"}}}
 
 
@@ -83,6 +121,13 @@ def test_a_reply_fits_its_schema(model, schema, fits, seed):
     text, complete = write(model, constraint_of(schema, "schema"), seed=seed)
     assert complete
     assert fits(json.loads(text))
+
+
+def test_a_schema_may_contain_itself(model):
+    """The reply is greedy and repeats a list: left to itself, this model hardly ever ends one."""
+    schema = {"$defs": {"n": thing(v={"type": "integer"}, next=NEXT)}, "$ref": "#/$defs/n"}
+    said, _ = answer(model, f"Repeat after me: {NUMBERS}", constraint_of(schema, "schema"))
+    assert json.loads(said.text) == json.loads(NUMBERS)
 
 
 def test_any_object_is_json(model):
@@ -118,6 +163,47 @@ def test_a_complete_reply_ends_although_its_end_is_banned(model, constraint):
 @pytest.mark.parametrize("constraint", [gbnf_of('root ::= "yes"'), Constraint(ConstraintKind.REGEX, "yes")])
 def test_a_constraint_begins_when_it_is_asked_first(model, constraint):
     assert write(model, constraint, free=5) == ("yes", True)
+
+
+@pytest.mark.parametrize("constraint", [gbnf_of('root ::= "yes"'), Constraint(ConstraintKind.REGEX, "yes")])
+def test_a_token_that_opens_a_thought_is_taken_and_the_constraint_does_not_see_it(model, constraint):
+    (opening,) = model.vocabulary.tokenize("#", special=False)
+    eager = Sampling(temperature=1.0, top_k=40, logit_bias=((opening, 100.0),))
+    assert write(model, constraint, sampling=eager) == ("yes", True)
+    assert write(model, constraint, sampling=eager, first=frozenset({opening})) == ("#yes", True)
+
+
+@pytest.mark.parametrize(("stop", "pattern"), [((",",), "yes|no"), (("!", "yes,!"), "(yes|no), [0-9]{2}")])
+def test_a_stop_text_ends_a_reply_before_its_constraint_does(model, stop, pattern):
+    constraint = Constraint(ConstraintKind.REGEX, "(yes|no), [0-9]{2}")
+    said, finished = answer(model, "Is the tavern open?", constraint, stop=stop)
+    assert re.fullmatch(pattern, said.text)
+    assert finished.stopped_by_text == ("," in stop)
+
+
+def test_a_thought_is_free_and_what_is_said_after_it_fits(model):
+    thinking = Thinking((("<think>", "</think>"),), closes="</think>", budget=5)
+    schema = thing(name={"type": "string", "maxLength": 20}, rooms={"type": "integer", "minimum": 0, "maximum": 99})
+    said, _ = answer(model, "Describe a tavern.", constraint_of(schema, "schema"), begun="<think>\n", thinking=thinking)
+    assert said.thought
+    assert "{" not in said.thought
+    assert json.loads(said.text).keys() == {"name", "rooms"}
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        constraint_of({"$defs": {"n": thing(v={"type": "integer"}, next=NEXT)}, "$ref": "#/$defs/n"}, "schema"),
+        gbnf_of('root ::= "{\\"v\\": " [0-9]+ ", \\"next\\": " (root | "null") "}"'),
+    ],
+    ids=["schema", "gbnf"],
+)
+def test_guesses_change_nothing_of_what_is_written(model, constraint):
+    question = f"Repeat after me: {NUMBERS}"
+    drafts = Drafts(PromptLookupDrafter(), most=8, room=model.draft_room, context=model.context)
+    said, finished = answer(model, question, constraint, drafts=drafts)
+    assert said == answer(model, question, constraint)[0]
+    assert 0 < finished.accepted < finished.drafted
 
 
 @pytest.mark.parametrize(
@@ -167,3 +253,13 @@ def test_grammars_that_would_take_forever_are_refused(grammar):
 )
 def test_grammars_that_llama_cpp_can_read_pass(model, grammar):
     assert model.samplers.constraints.problem(gbnf_of(grammar)) == ""
+
+
+def test_a_grammar_that_doubles_its_work_with_each_letter_ends_the_reply(model, monkeypatch, caplog):
+    monkeypatch.setattr(constraints, "SLOWEST", 0.01)
+    (parenthesis,) = model.vocabulary.tokenize("(", special=False)
+    eager = Sampling(temperature=1.0, logit_bias=((parenthesis, 100.0),))
+    text, complete = write(model, gbnf_of('root ::= "(" root ")" | "(" root "]" | "x"'), sampling=eager)
+    assert complete
+    assert text == "(" * len(text)
+    assert "too slow" in caplog.text

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from server.errors import ModelLoadError
-from server.events import EngineState, LoadModel
+from server.events import Constraint, ConstraintKind, EngineState, LoadModel
 from tests.conftest import Server, read_to_end, settings_for_tests, wait_until
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 3000, "stream": True}
@@ -225,6 +225,30 @@ def test_a_stopped_engine_cannot_hold_up_the_launcher(own_server: Server) -> Non
     own_server.controller.stop()
     counting.join()
     assert own_server.snapshot().state is EngineState.IDLE
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (ConstraintKind.GBNF, 'root ::= "yes" | "no"', ""),
+        (ConstraintKind.GBNF, 'root ::= "a" (("b"', "expecting ')' at line 1, column 19, at its end"),
+        (ConstraintKind.GBNF, 'root ::= root "a" | "b"', "left-recursive"),
+        (ConstraintKind.REGEX, "(yes|no)", ""),
+        (ConstraintKind.REGEX, "((a", "unclosed group"),
+        (ConstraintKind.JSON_SCHEMA, '{"type": "boolean"}', ""),
+        (ConstraintKind.JSON_SCHEMA, '{"enum": []}', "anyOf is empty"),
+    ],
+)
+def test_a_constraint_is_checked_in_the_engine_which_lives_on(
+    server: Server, kind: ConstraintKind, text: str, said: str
+) -> None:
+    engine, pid = server.controller._engine, engine_pid(server)
+    assert engine
+    problem = engine.check_constraint(Constraint(kind, text))
+    assert said in problem
+    assert bool(problem) == bool(said)
+    assert server.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).status == 200
+    assert engine_pid(server) == pid
 
 
 @pytest.mark.parametrize(("sent", "status"), [(b"", 0), (b"\x80\x04\x95\xff", 1)])

@@ -1,4 +1,4 @@
-"""Random requests, cancels and interruptions on tiny pools: every reply is its script, and no cell is lost.
+"""Random requests, cancels and interruptions on tiny pools: every reply is what it is alone, and no cell is lost.
 
 The model is strict (see ``fake_model.py``), so most of what can go wrong fails inside it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +17,18 @@ from hypothesis import strategies as st
 from server.engine import prefix_cache, ram_store, scheduler
 from server.engine.drafts import Drafts
 from server.engine.engine import Engine
-from server.events import EngineEvent, Finished, FinishReason, Generate, Refused, TextPiece
-from tests.fake_model import AlwaysPays, FakeDrafter, FakeModel, eager_drafts, tokens_of
+from server.engine.token_stream import Said
+from server.events import EngineEvent, Finished, FinishReason, Generate, Refused, TextPiece, Thinking
+from tests.fake_model import (
+    END_THINK,
+    SPECIAL_TEXTS,
+    THINK,
+    AlwaysPays,
+    FakeDrafter,
+    FakeModel,
+    eager_drafts,
+    tokens_of,
+)
 
 EXAMPLES = 500
 PATIENCE = 5000
@@ -25,6 +36,20 @@ PATIENCE = 5000
 # Prompts are put together from these, so that many begin alike, and many have lost their oldest messages.
 MESSAGES = ("s" * 12, "alpha ", "beta, beta ", "gamma gamma g ", "d", "epsilon eps ")
 REPLIES = ("", "ok", "abababab", "a long reply, " * 4, "and on and on " * 5)
+THOUGHTFUL = (
+    (THINK, *tokens_of("hm, hm, hm, hm"), END_THINK, *tokens_of("hail, hail")),
+    (*tokens_of("hm and hm and hm"), END_THINK, *tokens_of("hail, hail")),
+    (THINK, *tokens_of("abab" * 15)),
+)
+SCRIPTS: tuple[str | tuple[int, ...], ...] = (*REPLIES, *THOUGHTFUL)
+TAGS = (("<THINK>", "</THINK>"),)
+WAYS_TO_THINK = (
+    None,
+    Thinking(TAGS),
+    Thinking(TAGS, budget=8),
+    Thinking(TAGS, budget=30, closes="</THINK>", closing=" so.</THINK>"),
+    Thinking(TAGS, budget=0, closes="</THINK>"),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,6 +85,7 @@ class Ask:
     max_tokens: int
     shift: bool
     keep: int
+    thinking: int
 
 
 @dataclass(frozen=True)
@@ -89,10 +115,11 @@ machines = st.builds(
 asks = st.builds(
     Ask,
     messages=st.lists(st.integers(0, len(MESSAGES) - 1), min_size=1, max_size=6).map(tuple),
-    reply=st.integers(0, len(REPLIES) - 1),
+    reply=st.integers(0, len(SCRIPTS) - 1),
     max_tokens=st.sampled_from((40, 70, 5, 1)),
     shift=st.booleans(),
     keep=st.integers(0, 40),
+    thinking=st.integers(0, len(WAYS_TO_THINK) - 1),
 )
 walks = st.lists(
     st.one_of(asks, st.builds(Steps, st.integers(1, 20)), st.builds(Cancel, st.integers(0, 3), st.booleans())),
@@ -106,10 +133,11 @@ class Walk:
 
     def __init__(self, machine: Machine, actions: list[Ask | Steps | Cancel], seed: int) -> None:
         # A reply belongs to its prompt, so the first of those asked with the same prompt decides.
-        self.scripts: dict[str, str] = {}
+        self.replies: dict[str, int] = {}
         for ask in actions:
             if isinstance(ask, Ask):
-                self.scripts.setdefault(prompt_of(ask), REPLIES[ask.reply])
+                self.replies.setdefault(prompt_of(ask), ask.reply)
+        self.scripts = {prompt: SCRIPTS[reply] for prompt, reply in self.replies.items()}
         self.model = FakeModel(
             dict(self.scripts),
             context=machine.context,
@@ -127,7 +155,7 @@ class Walk:
             drafts=self._drafts(machine, random.Random(seed)) if machine.draft_room else None,
         )
         self.limit = machine.cache_ram
-        self.asked: list[tuple[Generate, str]] = []
+        self.asked: list[tuple[Generate, Ask]] = []
         self.cancelled: set[int] = set()
         self.events: list[EngineEvent] = []
 
@@ -142,8 +170,9 @@ class Walk:
     def ask(self, ask: Ask) -> None:
         prompt = prompt_of(ask)
         number = len(self.asked)
-        request = Generate(number, tokens_of(prompt), max_tokens=ask.max_tokens, shift=ask.shift, keep=ask.keep)
-        self.asked.append((request, self.scripts[prompt]))
+        how = {"max_tokens": ask.max_tokens, "thinking": WAYS_TO_THINK[ask.thinking], "shown": tuple(SPECIAL_TEXTS)}
+        request = Generate(number, tokens_of(prompt), shift=ask.shift, keep=ask.keep, **how)
+        self.asked.append((request, ask))
         self.events += self.engine.submit(request)
 
     def cancel(self, cancel: Cancel) -> None:
@@ -173,10 +202,10 @@ class Walk:
         assert self.engine.stats().cells_used == 0
 
     def check_replies(self) -> None:
-        for request, script in self.asked:
+        for request, ask in self.asked:
             events = [event for event in self.events if event.request_id == request.request_id]
-            text = "".join(event.text for event in events if isinstance(event, TextPiece))
-            end = events[-1]
+            said, end = gathered(events), events[-1]
+            alone, tokens_alone = reply_alone(self.replies[prompt_of(ask)], ask.max_tokens, ask.thinking)
             assert not any(isinstance(event, (Finished, Refused)) for event in events[:-1])
             if isinstance(end, Refused):
                 assert len(request.prompt) + (1 if request.shift else request.max_tokens) > self.model.context
@@ -186,14 +215,38 @@ class Walk:
             assert end.accepted <= end.drafted
             if request.request_id in self.cancelled:
                 assert end.reason is FinishReason.CANCELLED
-                assert script.startswith(text)
+                assert (alone.thought + alone.text).startswith(said.thought + said.text)
             else:
-                assert text == script[: request.max_tokens]
-                assert end.completion_tokens == min(len(script) + 1, request.max_tokens)
+                assert (said.text, said.thought, end.completion_tokens) == (alone.text, alone.thought, tokens_alone)
 
 
 def prompt_of(ask: Ask) -> str:
     return "".join(MESSAGES[message] for message in ask.messages)
+
+
+def gathered(events: list[EngineEvent]) -> Said:
+    said = Said()
+    for event in events:
+        if isinstance(event, TextPiece):
+            said = said.then(Said(event.text, event.thought, event.unsaid))
+    return said
+
+
+@cache
+def reply_alone(reply: int, max_tokens: int, thinking: int) -> tuple[Said, int]:
+    """What is said, in how many tokens, where there is room for everything and nobody else."""
+    engine = Engine(FakeModel({"hi": SCRIPTS[reply]}), lambda: 1.0)
+    how = {"thinking": WAYS_TO_THINK[thinking], "shown": tuple(SPECIAL_TEXTS)}
+    events = engine.submit(Generate(0, tokens_of("hi"), max_tokens, **how))
+    while not engine.idle:
+        events += engine.step()
+    assert isinstance(events[-1], Finished)
+    return gathered(events), events[-1].completion_tokens
+
+
+@pytest.mark.parametrize("reply", range(len(REPLIES)))
+def test_a_reply_alone_is_its_script(reply):
+    assert reply_alone(reply, 40, 0) == (Said(REPLIES[reply][:40]), min(len(REPLIES[reply]) + 1, 40))
 
 
 def walk(machine: Machine, actions: list[Ask | Steps | Cancel], seed: int) -> Walk:
@@ -214,5 +267,5 @@ def walk(machine: Machine, actions: list[Ask | Steps | Cancel], seed: int) -> Wa
 
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None)
 @given(machines, walks, st.integers(0, 9))
-def test_every_reply_is_its_script(machine, actions, seed):
+def test_every_reply_is_what_it_is_alone(machine, actions, seed):
     walk(machine, actions, seed)

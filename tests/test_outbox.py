@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from server.engine.outbox import HOLD_SECONDS, Outbox
 from server.events import EngineEvent, EngineStats, Finished, FinishReason, TextPiece
 
@@ -21,8 +23,8 @@ class Post:
         self._outbox.put(events, self._now)
 
 
-def piece(text: str, tokens: int, request: int = 1) -> TextPiece:
-    return TextPiece(request, text, tokens)
+def piece(text: str, tokens: int, request: int = 1, **more: Any) -> TextPiece:
+    return TextPiece(request, text, tokens, **more)
 
 
 def end(request: int = 1) -> Finished:
@@ -44,6 +46,25 @@ def test_pieces_that_follow_closely_leave_as_one_for_each_reply():
     assert len(post.messages) == 1
     post.put(piece("!", 4), after=2 * HOLD_SECONDS)
     assert post.messages[1:] == [[piece("Who is", 2, request=2), piece(", traveller!", 4)]]
+
+
+def test_thoughts_leave_as_one_beside_the_text():
+    post = Post()
+    post.put(EngineStats())
+    post.put(piece("", 1, thought="Who"))
+    post.put(piece("", 2, thought=" is this?"))
+    post.put(piece("Hail", 4), end())
+    assert post.messages[1:] == [[piece("Hail", 4, thought="Who is this?"), end()]]
+
+
+def test_text_that_was_thought_after_all_has_not_left_as_text():
+    post = Post()
+    post.put(EngineStats())
+    post.put(piece("A guest", 1, thought="Hm. "))
+    post.put(piece(" comes.", 2))
+    post.put(piece("Hail", 4, thought=" Well.", unsaid=True))
+    post.put(piece("!", 5), end())
+    assert post.messages[1:] == [[piece("Hail!", 5, thought="Hm. A guest comes. Well.", unsaid=True), end()]]
 
 
 def test_an_end_takes_the_text_before_it_along_at_once():

@@ -18,7 +18,7 @@ FOLLOW = {
     "description": "Walk behind somebody.",
     "parameters": {
         "type": "object",
-        "properties": {"who": {"type": "string", "enum": ["player", "wolf"]}, "steps": {"type": "integer"}},
+        "properties": {"who": {"type": "string", "enum": ["player", "wolf"]}, "steps": {"enum": [1, 5, 20]}},
         "required": ["who", "steps"],
         "additionalProperties": False,
     },
@@ -28,7 +28,10 @@ TOOLS: Any = [{"type": "function", "function": function} for function in (FOLLOW
 CALL_FOLLOW: Any = {"type": "function", "function": {"name": "follow"}}
 PERSON = {
     "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer"}},
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+    },
     "required": ["name", "age"],
     "additionalProperties": False,
 }
@@ -305,7 +308,7 @@ def test_even_the_starter_model_makes_a_valid_call_when_it_must(
     called = json.loads(arguments)
     if name == "follow":
         assert called["who"] in ("player", "wolf")
-        assert isinstance(called["steps"], int)
+        assert called["steps"] in (1, 5, 20)
     else:
         assert called == {}
 

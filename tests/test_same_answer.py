@@ -25,6 +25,7 @@ from server.engine.drafts import Drafts
 from server.engine.llama.library import llama, load_backends
 from server.engine.llama.model import LlamaModel
 from server.engine.speculation import Drafter, DraftRequest, PromptLookupDrafter
+from server.events import Thinking
 from tests.witness import Prompt, Said, Talk, difference, loaded
 
 TOLERANCE = 0.25
@@ -287,6 +288,24 @@ def test_with_drafts(model, prompts, alone, drafter):
     assert 0 < accepted < drafted
     assert talk.said[2].finished.accepted > 0, "also in the batch of eight"
     assert talk.said[10].finished.accepted > 0, "also alone"
+
+
+# --- what the engine says in the model's place ---
+
+
+@pytest.mark.parametrize("budgets", [(5,), (5, 3, 7)], ids=["alone", "in a batch"])
+def test_a_thought_that_the_prompt_began_is_closed_when_its_budget_is_used(model, prompts, budgets):
+    begun, closing = (model.vocabulary.tokenize(text, special=False) for text in ("<think>\n", "\n</think>\n\n"))
+    talk, how = Talk(model), partial(Thinking, (("<think>", "</think>"),), "</think>")
+    numbers = [
+        talk.submit((*prompt, *begun), tokens=budget + len(closing) + 3, thinking=how(budget))
+        for prompt, budget in zip(prompts, budgets, strict=False)
+    ]
+    talk.finish()
+    for said, budget in zip(map(talk.said.get, numbers), budgets, strict=True):
+        assert said.tokens[budget : budget + len(closing)] == closing
+        assert len(said.logits) == budget + 3, "nobody drew the others"
+        assert said.finished.completion_tokens == len(said.tokens) == budget + len(closing) + 3
 
 
 # --- that a mistake would be seen ---

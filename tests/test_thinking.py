@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from server.engine.client import Generation
 from server.engine.engine import Engine
 from server.engine.token_stream import Said, TokenStream
 from server.events import Constraint, ConstraintKind, EngineEvent, Finished, FinishReason, Generate, TextPiece, Thinking
@@ -289,3 +290,40 @@ def test_with_no_budget_no_thought_may_open():
     model = FakeModel({"hi": "a"})
     run(model, Generate(1, tokens_of("hi"), 60, thinking=thinking(budget=0)))
     assert model.samplers.made[0].draws == [(True, frozenset())] * 2
+
+
+def test_a_reply_that_is_preempted_in_its_thought_keeps_what_is_left_of_its_budget():
+    model = FakeModel({name: [THINK, *tokens_of(name * 150)] for name in ("a", "b")})
+    engine = Engine(model, lambda: 1.0)
+    for name in ("a", "b"):
+        engine.submit(Generate(ord(name), tokens_of(name), 150, thinking=thinking(budget=120), shown=SPECIAL))
+    events: list[EngineEvent] = []
+    waited = False
+    while not engine.idle:
+        events += engine.step()
+        waited = waited or bool(engine.stats().waiting)
+    text, thought, _ = result([event for event in events if event.request_id == ord("b")])
+    assert waited
+    assert (text, thought) == ("b" * (150 - 1 - 120 - len("\n#\n\n")), "b" * 120)
+
+
+# --- in the launcher ---
+
+
+def generation_after(*pieces: TextPiece) -> Generation:
+    generation = Generation(Generate(1, (1,), 60), lambda _: None, genkey="", client="", route="")
+    for piece in pieces:
+        generation.deliver(piece)
+    return generation
+
+
+def test_what_is_thought_is_gathered_apart_from_what_is_said():
+    generation = generation_after(TextPiece(1, "", 2, thought="Hm"), TextPiece(1, "Hail", 5, thought="."))
+    generation.deliver(TextPiece(1, "!", 6))
+    assert (generation.text, generation.thought, generation.tokens) == ("Hail!", "Hm.", 6)
+
+
+def test_what_was_thought_after_all_is_gathered_behind_the_thought_so_far():
+    generation = generation_after(TextPiece(1, "A guest", 2, thought="Hm. "), TextPiece(1, " comes.", 4))
+    generation.deliver(TextPiece(1, "Hail", 7, thought=" Well.", unsaid=True))
+    assert (generation.text, generation.thought, generation.tokens) == ("Hail", "Hm. A guest comes. Well.", 7)

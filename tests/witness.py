@@ -57,7 +57,10 @@ def difference(one: Logits, other: Logits) -> float:
 
 @dataclass(eq=False)
 class Said:
-    """A reply: its tokens, the logits that each was drawn from, and how it ended."""
+    """A reply: its tokens, the logits that each was drawn from, and how it ended.
+
+    A token that was given and not drawn has no logits.
+    """
 
     prompt: Prompt
     sampler: Any
@@ -98,7 +101,6 @@ class Witness:
         return said.tokens[-1]
 
     def accept(self, said: Said, token: int) -> None:
-        said.logits.append(logits_at(self._model, -1))
         said.tokens.append(token)
         self._samplers.accept(said.sampler, token)
 
