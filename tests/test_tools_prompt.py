@@ -7,18 +7,18 @@ import pytest
 
 from server.events import ConstraintKind
 from server.prompt.message import Message, Tool, ToolCall
-from server.prompt.tools import ToolFormat, call_constraint, native_format, with_generic_tools
+from server.prompt.tools import HERMES, LLAMA, call_constraint, call_layout, with_generic_tools
 from server.reply.tool_calls import parse
 
 LOOK = Tool("look", "Look at it.", {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]})
 WAIT = Tool("wait", "", {})
 TOOLS = (LOOK, WAIT)
-every_format = pytest.mark.parametrize("format_", ToolFormat)
+every_layout = pytest.mark.parametrize("layout", [HERMES, LLAMA], ids=["Hermes", "Llama"])
 
 
-def accepts(text, format_, parallel=True):
+def accepts(text, layout, parallel=True):
     """Whether the grammar of a forced call takes the whole text and may end there."""
-    constraint = call_constraint(TOOLS, format=format_, parallel=parallel)
+    constraint = call_constraint(TOOLS, layout, parallel=parallel)
     assert constraint.kind is ConstraintKind.LARK
     tokenizer = llguidance.LLTokenizer("byte")
     matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_lark(constraint.text))
@@ -27,42 +27,42 @@ def accepts(text, format_, parallel=True):
     return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
 
 
-def written(format_, *calls):
-    if format_ is ToolFormat.LLAMA:
+def written(layout, *calls):
+    if layout is LLAMA:
         return "; ".join(f'{{"name": "{name}", "parameters": {arguments}}}' for name, arguments in calls)
     blocks = (f'{{"name": "{name}", "arguments": {arguments}}}' for name, arguments in calls)
     return "\n".join(f"<tool_call>\n{block}\n</tool_call>" for block in blocks)
 
 
-@every_format
-def test_what_follows_the_grammar_is_read_back_as_the_same_calls(format_):
+@every_layout
+def test_what_follows_the_grammar_is_read_back_as_the_same_calls(layout):
     wanted = [("look", '{"at": "the \\"door\\" 🙂"}'), ("wait", "{}")]
-    text = written(format_, *wanted)
-    assert accepts(text, format_)
+    text = written(layout, *wanted)
+    assert accepts(text, layout)
     content, calls = parse(text, ("look", "wait"))
     assert (content, [(call.name, call.arguments) for call in calls]) == ("", wanted)
 
 
-@every_format
-def test_the_grammar_allows_only_the_given_tools_and_their_arguments(format_):
-    assert not accepts(written(format_, ("fly", "{}")), format_)
-    assert not accepts(written(format_, ("look", "{}")), format_)
-    assert not accepts(written(format_, ("look", '{"at": 1}')), format_)
-    assert not accepts("Well met!", format_)
-    assert not accepts("", format_)
+@every_layout
+def test_the_grammar_allows_only_the_given_tools_and_their_arguments(layout):
+    assert not accepts(written(layout, ("fly", "{}")), layout)
+    assert not accepts(written(layout, ("look", "{}")), layout)
+    assert not accepts(written(layout, ("look", '{"at": 1}')), layout)
+    assert not accepts("Well met!", layout)
+    assert not accepts("", layout)
 
 
-@every_format
-def test_a_single_call_is_all_that_is_allowed_where_one_is_wanted(format_):
-    once, twice = (written(format_, *[("wait", "{}")] * count) for count in (1, 2))
-    assert accepts(once, format_, parallel=False)
-    assert not accepts(twice, format_, parallel=False)
+@every_layout
+def test_a_single_call_is_all_that_is_allowed_where_one_is_wanted(layout):
+    once, twice = (written(layout, *[("wait", "{}")] * count) for count in (1, 2))
+    assert accepts(once, layout, parallel=False)
+    assert not accepts(twice, layout, parallel=False)
 
 
 @pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "grüßen", "日本"])
 def test_a_name_is_escaped(name):
     text = f'<tool_call>\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {{}}}}\n</tool_call>'
-    grammar = call_constraint([Tool(name, "", {})], format=ToolFormat.GENERIC, parallel=False).text
+    grammar = call_constraint([Tool(name, "", {})], HERMES, parallel=False).text
     matcher = llguidance.LLMatcher(llguidance.LLTokenizer("byte"), llguidance.LLMatcher.grammar_from_lark(grammar))
     tokens = list(text.encode())
     assert matcher.try_consume_tokens(tokens) == len(tokens)
@@ -70,20 +70,16 @@ def test_a_name_is_escaped(name):
 
 
 @pytest.mark.parametrize(
-    ("template", "format_"),
+    ("template", "layout"),
     [
-        ("{{ messages }}", ToolFormat.GENERIC),
-        ("<tool_call>", ToolFormat.GENERIC),
-        ("<tool_call>\n<function=x>\n<parameter=y>", ToolFormat.QWEN_CODER),
-        ("<tool_call>{{ name }}<arg_key>", ToolFormat.GLM),
-        ('{"name": function name, "parameters": dictionary}', ToolFormat.LLAMA),
-        ("[TOOL_CALLS][", ToolFormat.MISTRAL_LIST),
-        ("[TOOL_CALLS]{{ name }}[ARGS]", ToolFormat.MISTRAL),
-        ("<|channel|>commentary to=functions.", ToolFormat.HARMONY),
+        ("{{ messages }}", HERMES),
+        ("<tool_call>", HERMES),
+        ("[TOOL_CALLS][", HERMES),
+        ('Respond in the format {"name": function name, "parameters": dictionary}.', LLAMA),
     ],
 )
-def test_a_template_tells_its_format(template, format_):
-    assert native_format(template) is format_
+def test_a_template_tells_how_its_model_is_made_to_write_calls(template, layout):
+    assert call_layout(template) is layout
 
 
 def test_the_tools_stand_behind_the_system_message():

@@ -6,7 +6,6 @@ Called by :mod:`server.prompt.chat` and :mod:`server.request.prepare`.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -27,48 +26,6 @@ To call a function, write a block of this form, and nothing behind it:
 What a function returns is told to you between <tool_response> and </tool_response>."""
 SEVERAL = "Each block holds one call; write several blocks, one after the other, to make several calls."
 ONE = "Make only one call in a reply."
-
-
-class ToolFormat(enum.Enum):
-    """How a model's own template writes a call. Hermes' way is also what models without one are told."""
-
-    GENERIC = "generic"
-    QWEN_CODER = "qwen_coder"
-    GLM = "glm"
-    LLAMA = "llama"
-    MISTRAL_LIST = "mistral_list"
-    MISTRAL = "mistral"
-    DEEPSEEK = "deepseek"
-    DEEPSEEK_FENCED = "deepseek_fenced"
-    HARMONY = "harmony"
-    KIMI = "kimi"
-    COMMAND = "command"
-    GRANITE = "granite"
-
-
-# Fragments of templates, the special cases before what they are special cases of.
-_FRAGMENTS: tuple[tuple[ToolFormat, tuple[str, ...]], ...] = (
-    (ToolFormat.GLM, ("<arg_key>",)),
-    (ToolFormat.QWEN_CODER, ("<function=", "<parameter=")),
-    (ToolFormat.MISTRAL, ("[TOOL_CALLS]", "[ARGS]")),
-    (ToolFormat.MISTRAL_LIST, ("[TOOL_CALLS]",)),
-    (ToolFormat.DEEPSEEK_FENCED, ("tool▁call▁begin", "```")),
-    (ToolFormat.DEEPSEEK, ("tool▁call▁begin",)),
-    (ToolFormat.HARMONY, ("<|channel|>", "functions")),
-    (ToolFormat.KIMI, ("<|tool_calls_section_begin|>",)),
-    (ToolFormat.COMMAND, ("<|START_ACTION|>",)),
-    (ToolFormat.GENERIC, ("<tool_call>",)),
-    (ToolFormat.GRANITE, ("<|tool_call|>",)),
-    (ToolFormat.LLAMA, ('{"name": function name, "parameters":',)),
-)
-
-
-def native_format(template: str) -> ToolFormat:
-    """How the template of a model (Jinja) asks for calls; the generic way where it does not say."""
-    for format_, fragments in _FRAGMENTS:
-        if all(fragment in template for fragment in fragments):
-            return format_
-    return ToolFormat.GENERIC
 
 
 # --- the generic prompt --------------------------------------------------------------------------------------------
@@ -117,7 +74,7 @@ def _dumped(value: Any) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Layout:
+class CallLayout:
     """What stands around and between the calls of a reply, each of which is an object with these keys."""
 
     start: str
@@ -126,18 +83,24 @@ class _Layout:
     arguments: str = "arguments"
 
 
-# Where a format is made of special tokens, which a grammar can only name if the model has them, or holds its arguments
-# without quotes, where a schema says nothing, the generic one is asked for: the reply's reader understands it anyway.
-_GENERIC = _Layout("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
-_LAYOUTS = {ToolFormat.LLAMA: _Layout("", "; ", "", "parameters")}
+# Hermes' way is what models without tools in their template are told. Most other ways are made of special tokens, which
+# a grammar can only name if the model has them, or hold arguments without quotes, where a schema says nothing: those
+# models are made to write Hermes' way too, which the reader of replies understands from all.
+HERMES = CallLayout("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
+LLAMA = CallLayout("", "; ", "", "parameters")
+LLAMA_ASKS = '{"name": function name, "parameters":'
 
 
-def call_constraint(tools: Sequence[Tool], *, format: ToolFormat, parallel: bool) -> Constraint:
+def call_layout(template: str) -> CallLayout:
+    """How a model with this template (Jinja) is made to write calls."""
+    return LLAMA if LLAMA_ASKS in template else HERMES
+
+
+def call_constraint(tools: Sequence[Tool], layout: CallLayout, *, parallel: bool) -> Constraint:
     """The grammar of a reply that is one call of one of the tools, or several of them if ``parallel``.
 
     ``tools`` must not be empty. Whether the schemas can be used is for the engine to say.
     """
-    layout = _LAYOUTS.get(format, _GENERIC)
     repeated = f" ({_quoted(layout.between)} call)*" if parallel else ""
     rules = [
         f"start: {_optional(layout.start)}call{repeated}{_optional(layout.end, before=True)}",
@@ -147,7 +110,7 @@ def call_constraint(tools: Sequence[Tool], *, format: ToolFormat, parallel: bool
     return Constraint(ConstraintKind.LARK, "\n".join(rules) + "\n")
 
 
-def _rule(index: int, tool: Tool, layout: _Layout) -> str:
+def _rule(index: int, tool: Tool, layout: CallLayout) -> str:
     opening = f'{{"name": {_dumped(tool.name)}, "{layout.arguments}": '
     schema = {"type": "object", "properties": {}, **tool.parameters}
     return f'call_{index}: {_quoted(opening)} %json {json.dumps(schema)} "}}"'

@@ -17,7 +17,6 @@ from server.prompt import tools as model_tools
 from server.prompt.chat import Rendered, Template
 from server.prompt.jinja import Renderer, TemplateFailed
 from server.prompt.message import Chat, Message
-from server.prompt.tools import ToolFormat
 from server.request import budget
 from server.request.schema import compactly_spaced
 from server.request.text_request import TextRequest
@@ -163,9 +162,9 @@ class Preparer:
         constraint = request.constraint
         if request.forced:
             assert request.chat
-            known = model_tools.native_format(template.jinja) if template.knows_tools else ToolFormat.GENERIC
+            layout = model_tools.call_layout(template.jinja) if template.knows_tools else model_tools.HERMES
             tools = [replace(tool, parameters=compactly_spaced(tool.parameters)) for tool in request.forced]
-            constraint = model_tools.call_constraint(tools, format=known, parallel=request.chat.parallel)
+            constraint = model_tools.call_constraint(tools, layout, parallel=request.chat.parallel)
         problem = self._vocabulary.check_constraint(constraint) if constraint else ""
         if not constraint or not problem:
             return constraint, ""
