@@ -17,6 +17,7 @@ from server.prompt import tools as model_tools
 from server.prompt.chat import Rendered, Template
 from server.prompt.jinja import Renderer, TemplateFailed
 from server.prompt.message import Chat, Message
+from server.reply import markers
 from server.request import budget
 from server.request.schema import compactly_spaced
 from server.request.text_request import TextRequest
@@ -97,12 +98,10 @@ class Preparer:
         template, family = prompt.template, prompt.template.family
         reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
         stop = tuple(dict.fromkeys((*request.stop, *(family.stop_texts if request.chat else ()))))
-        thinking = model_thinking.thinking(
-            family,
-            prompt.text,
-            budget=self._thinking_budget(request, mode),
-            calls=bool(request.chat and request.chat.tools),
-        )
+        calls = bool(request.chat and request.chat.tools)
+        limit = self._thinking_budget(request, mode)
+        thinking = model_thinking.thinking(family, prompt.text, budget=limit, calls=calls)
+        shown = (*model_thinking.shown(family), *(markers.ALL if calls else ()))
         constraint, ignored = self._constraint(request, template)
         return Prepared(
             lambda request_id: Generate(
@@ -117,7 +116,7 @@ class Preparer:
                 sampling=request.sampling,
                 constraint=constraint,
                 thinking=thinking,
-                shown=model_thinking.shown(family),
+                shown=shown,
             ),
             prompt.text,
             tuple(prompt.tokens),
