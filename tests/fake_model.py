@@ -266,6 +266,9 @@ class FakeSamplers:
         sampler.draws.append((constrained, also))
         return token
 
+    def gave_up(self, sampler: ScriptedSampler) -> bool:
+        return False
+
     def accept(self, sampler: ScriptedSampler, token: int) -> None:
         """The script goes on after a token that nobody drew."""
         sampler.reply = (*sampler.reply[: sampler.given], token, *sampler.reply[sampler.given :])

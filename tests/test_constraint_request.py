@@ -46,6 +46,21 @@ def test_a_list_without_choices_is_no_constraint():
     assert constraint(guided_choice=[]) is None
 
 
+@pytest.mark.parametrize("choices", [[""], [None], {"a": 1}, 5])
+def test_choices_that_are_none_are_refused(choices):
+    with pytest.raises(BadRequest, match="guided_choice must be a list"):
+        constraint(guided_choice=choices)
+
+
+def test_numbers_can_be_chosen_from():
+    assert constraint(guided_choice=[1, 20]) == Constraint(ConstraintKind.REGEX, "1|20")
+
+
+def test_a_wrapping_without_a_schema_is_refused():
+    with pytest.raises(BadRequest, match="has no json_schema"):
+        constraint(response_format={"type": "json_schema", "json_schema": {"name": "x", "strict": True}})
+
+
 # --- response_format ---
 
 

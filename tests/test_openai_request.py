@@ -109,6 +109,18 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(field, value):
     assert field in str(error)
 
 
+def test_an_adapter_with_stop_texts_alone_leaves_the_template_as_it_is():
+    request = read_chat({"messages": [{"role": "user", "content": "Hi"}], "adapter": {"stop": ["END"]}}, {})
+    assert request.adapter is None
+    assert request.stop == ("END",)
+
+
+@pytest.mark.parametrize("stop", [["x" * 1001], ["x"] * 257])
+def test_stop_texts_beyond_all_use_are_refused(stop):
+    with pytest.raises(BadRequest, match="at most 256 texts of 1000 characters"):
+        read_chat({"messages": [{"role": "user", "content": "Hi"}], "stop": stop}, {})
+
+
 # --- messages and tools ---
 
 

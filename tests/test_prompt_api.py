@@ -323,6 +323,48 @@ def test_a_call_is_streamed_live_its_name_once_and_its_arguments_in_pieces(serve
     assert sum("id" not in call for call in calls) > 1
 
 
+def test_a_stop_text_does_not_break_a_call_that_must_be_made(server: Server) -> None:
+    choice = chat(server, tools=TOOLS, tool_choice=CALL_FOLLOW, max_tokens=120, stop=["}", "\n", "player"]).json[
+        "choices"
+    ][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]).keys() == {"who", "steps"}
+
+
+def test_who_names_a_function_gets_one_call_of_it(server: Server) -> None:
+    choice = chat(server, tools=TOOLS, tool_choice=CALL_FOLLOW, max_tokens=300).json["choices"][0]
+    assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == ["follow"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("tokens", [3, 8, 12, 20])
+def test_a_call_that_is_cut_off_is_told_as_such_and_never_said(server: Server, tokens: int, stream: bool) -> None:
+    reply = chat(server, tools=TOOLS, tool_choice=CALL_FOLLOW, max_tokens=tokens, temperature=0, stream=stream)
+    choices = streamed(reply) if stream else reply.json["choices"]
+    messages = [choice["delta"] if stream else choice["message"] for choice in choices]
+    assert "".join(message.get("content") or "" for message in messages) == ""
+    assert choices[-1]["finish_reason"] == "length"
+
+
+def test_a_reply_that_must_have_a_format_is_no_call(server: Server) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"const": "wait"}, "arguments": {"type": "object", "additionalProperties": False}},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+    choice = chat(server, tools=TOOLS, json_schema=schema, max_tokens=60).json["choices"][0]
+    assert json.loads(choice["message"]["content"]) == {"name": "wait", "arguments": {}}
+    assert choice["finish_reason"] == "stop"
+
+
+def test_a_constraint_that_breaks_down_does_not_end_as_if_it_were_complete(server: Server) -> None:
+    choice = server.post("/v1/completions", {"prompt": "a", "regex": "(a{1000}){1000}", "max_tokens": 300}).json[
+        "choices"
+    ][0]
+    assert choice["finish_reason"] == "length"
+
+
 def test_a_model_that_may_call_may_also_just_talk(server: Server) -> None:
     choice = chat(server, tools=TOOLS, max_tokens=12).json["choices"][0]
     assert choice["message"].get("content") or choice["message"].get("tool_calls")

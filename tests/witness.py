@@ -100,6 +100,9 @@ class Witness:
         said.tokens.append(self._samplers.sample(said.sampler, index, **how))
         return said.tokens[-1]
 
+    def gave_up(self, said: Said) -> bool:
+        return False
+
     def accept(self, said: Said, token: int) -> None:
         said.tokens.append(token)
         self._samplers.accept(said.sampler, token)

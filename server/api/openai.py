@@ -14,7 +14,6 @@ from server.api import caller, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
 from server.events import Finished, FinishReason, TextPiece, Trimmed
-from server.prompt.message import Chat
 from server.reply.tool_calls import Arguments, CallBegun, Content, Part, ToolCallParser, gathered
 from server.request import openai as openai_json
 from server.request.prepare import Prepared
@@ -99,11 +98,11 @@ def blueprint(controller: Controller) -> Blueprint:
             "model": controller.loaded_model().name,
         }
         headers = caller.notices(prepared)
-        parser = _parser(request.chat)
+        parser = _parser(request)
         if request.stream:
             stream = _Stream(generation, head, shape, prepared, parser, include_usage=request.include_usage)
             return sse.response(generation, stream.frames(caller.gone()), headers)
-        finished = sse.collect(generation, caller.gone())
+        finished = sse.collect(generation, caller.gone(), _until_called(generation, _parser(request)))
         if finished is None:
             return Response(status=caller.CLIENT_GONE)
         choice = _whole_choice(generation, finished, shape, prepared, parser)
@@ -112,11 +111,24 @@ def blueprint(controller: Controller) -> Blueprint:
     return routes
 
 
-def _parser(chat: Chat | None) -> ToolCallParser | None:
-    """What finds the calls in a reply to a request with tools."""
-    if not chat or not chat.tools:
+def _parser(request: TextRequest) -> ToolCallParser | None:
+    """What finds the calls in a reply to a request with tools. One that must look otherwise has none."""
+    chat = request.chat
+    if not chat or not chat.tools or (request.constraint and not request.forced):
         return None
     return ToolCallParser([tool.name for tool in chat.tools], parallel=chat.parallel, tools=chat.tools)
+
+
+def _until_called(generation: Generation, parser: ToolCallParser | None) -> Callable[[TextPiece], None]:
+    """Ends a reply that is not streamed when the one call that is wanted is there."""
+
+    def look(piece: TextPiece) -> None:
+        if parser:
+            parser.push(piece.text)
+            if parser.done:
+                generation.cancel()
+
+    return look
 
 
 def _whole_choice(
@@ -126,7 +138,10 @@ def _whole_choice(
     if shape is TEXT:
         part: Json = {"text": generation.text, **({"reasoning": thought} if thought else {})}
         return _choice(part, sse.finish_word(finished))
-    content, calls = gathered([*parser.push(generation.text), *parser.finish()]) if parser else (generation.text, [])
+    parts: list[Part] = [Content(generation.text)]
+    if parser:
+        parts = [*parser.push(generation.text), *parser.finish(complete=_complete(finished))]
+    content, calls = gathered(parts)
     message: Json = {"role": "assistant", "content": content or (None if calls else "")}
     if thought:
         message["reasoning_content"] = thought
@@ -135,7 +150,7 @@ def _whole_choice(
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in calls
         ]
-    return _choice({"message": message}, _finish_word(finished, called=bool(calls)))
+    return _choice({"message": message}, _finish_word(finished, parser if calls else None))
 
 
 class _Stream:
@@ -174,8 +189,8 @@ class _Stream:
         return (self._chunk(thought) if thought else b"") + self._parts(parts)
 
     def _end(self, finished: Finished) -> bytes:
-        rest = self._parts(self._parser.finish()) if self._parser else b""
-        last = self._chunk(self._shape.last, _finish_word(finished, called=self._called))
+        rest = self._parts(self._parser.finish(complete=_complete(finished))) if self._parser else b""
+        last = self._chunk(self._shape.last, _finish_word(finished, self._parser if self._called else None))
         usage = b""
         if self._include_usage:
             figures = _usage(finished, self._prepared.trimmed)
@@ -201,9 +216,18 @@ def _delta(part: Part, shape: Shape) -> Json:
     return {"delta": {"tool_calls": [call]}}
 
 
-def _finish_word(finished: Finished, *, called: bool) -> str:
-    """Calls end a reply as such, unless its length cut them off."""
-    return "tool_calls" if called and finished.reason is not FinishReason.LENGTH else sse.finish_word(finished)
+def _complete(finished: Finished) -> bool:
+    return finished.reason is FinishReason.STOP
+
+
+def _finish_word(finished: Finished, called: ToolCallParser | None) -> str:
+    """Calls end a reply as such, unless something cut them off. ``called`` is what has found some."""
+    if called is None:
+        return sse.finish_word(finished)
+    if called.done:
+        return "tool_calls"
+    cut_off = called.cut_off or finished.reason is not FinishReason.STOP
+    return "length" if cut_off else "tool_calls"
 
 
 def _choice(part: Json, reason: str | None) -> Json:

@@ -73,14 +73,21 @@ def stream(
         yield on_error(error)
 
 
-def collect(generation: Generation, gone: Callable[[], bool]) -> Finished | None:
-    """Wait for a whole reply; its text is then in ``generation.text``. None when the client left before the end."""
+def collect(
+    generation: Generation, gone: Callable[[], bool], on_piece: Callable[[TextPiece], object] = bool
+) -> Finished | None:
+    """Wait for a whole reply; its text is then in ``generation.text``. None when the client left before the end.
+
+    ``on_piece`` is shown each piece as it comes.
+    """
     try:
         for event in generation.events(silence=POLL_SECONDS):
             if isinstance(event, Finished):
                 return event
             if gone():
                 return None
+            if event:
+                on_piece(event)
     finally:
         generation.cancel()
     return None

@@ -45,6 +45,7 @@ class Samplers(Protocol):
     def sample(
         self, sampler: Any, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
     ) -> int: ...
+    def gave_up(self, sampler: Any) -> bool: ...
     def accept(self, sampler: Any, token: int) -> None: ...
 
 
@@ -299,7 +300,8 @@ class Engine:
         # A stop text that is shown may be a tag, and in a thought tags come first.
         stops = token in sequence.stop_tokens and not (sequence.stream.thinking and token in sequence.shown)
         if stops or self._model.vocabulary.is_end(token):
-            sequence.finished = FinishReason.STOP
+            broken = self._model.samplers.gave_up(sequence.sampler)
+            sequence.finished = FinishReason.LENGTH if broken else FinishReason.STOP
             return Said()
         said = sequence.stream.push(sequence.shown.get(token) or self._model.vocabulary.piece(token))
         if sequence.stream.stopped:

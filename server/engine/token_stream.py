@@ -214,7 +214,6 @@ class _Marks:
         self._longest = max(map(len, self._marks), default=0)
         self._any = re.compile("|".join(map(re.escape, self._marks)))
         self._first = re.compile("|".join(sorted({re.escape(mark[0]) for mark in self._marks})))
-        self._beginnings = frozenset(mark[:length] for mark in self._marks for length in range(1, len(mark)))
 
     def first(self, text: str) -> tuple[int, int] | None:
         """Start and end of the one that is complete first, so that a reply does not depend on where its tokens end.
@@ -229,8 +228,9 @@ class _Marks:
 
     def undecided(self, text: str) -> int:
         """Where that begins which may become one of them with the next letters; the text's length if there is none."""
-        if self._beginnings:
+        if self._longest > 1:
             for letter in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
-                if text[letter.start() :] in self._beginnings:
+                tail = text[letter.start() :]
+                if any(len(tail) < len(mark) and mark.startswith(tail) for mark in self._marks):
                     return letter.start()
         return len(text)

@@ -121,10 +121,13 @@ def from_dict(loaded: Mapping[str, Any]) -> Preset:
 
 
 FIELDS = tuple(field for field in dataclasses.fields(Preset) if field.name != "defaults")
+LONGEST_VALUE = 16 * 1024  # characters, written as JSON
 DEFAULTS = ("max_length", "temperature", "top_k", "top_p", "min_p", "rep_pen")
 
 
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    if len(json.dumps(value)) > LONGEST_VALUE:
+        raise ValueError(f"{field.name} must be shorter")
     if field.name == "reasoning":
         if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
             return tuple((str(start), str(end)) for start, end in value)

@@ -88,6 +88,7 @@ class CallLayout:
 # models are made to write Hermes' way too, which the reader of replies understands from all.
 HERMES = CallLayout("<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>")
 LLAMA = CallLayout("", "; ", "", "parameters")
+MOST_CALLS = 4  # small models never stop by themselves
 LLAMA_ASKS = '{"name": function name, "parameters":'
 
 
@@ -97,11 +98,12 @@ def call_layout(template: str) -> CallLayout:
 
 
 def call_constraint(tools: Sequence[Tool], layout: CallLayout, *, parallel: bool) -> Constraint:
-    """The grammar of a reply that is one call of one of the tools, or several of them if ``parallel``.
+    """The grammar of a reply that is one call of one of the tools, or a few of them if ``parallel``.
 
     ``tools`` must not be empty. Whether the schemas can be used is for the engine to say.
     """
-    repeated = f" ({_quoted(layout.between)} call)*" if parallel else ""
+    most = max(len(tools), MOST_CALLS) - 1
+    repeated = f" ({_quoted(layout.between)} call){{0,{most}}}" if parallel else ""
     rules = [
         f"start: {_optional(layout.start)}call{repeated}{_optional(layout.end, before=True)}",
         "call: " + " | ".join(f"call_{index}" for index in range(len(tools))),

@@ -61,13 +61,17 @@ class _Enough(Exception):
 
 @dataclass
 class _Call:
-    """A call being read. ``index`` is -1 until its name is known; arguments that came before it wait in ``early``."""
+    """A call being read. ``index`` is -1 until its name is known; arguments that came before it wait in ``early``.
+
+    ``whole``: its arguments are complete.
+    """
 
     index: int = -1
     name: str = ""
     id: str = ""
     early: str = ""
     argued: bool = False
+    whole: bool = False
 
 
 class ToolCallParser:
@@ -84,6 +88,7 @@ class ToolCallParser:
 
     def __init__(self, names: Collection[str], *, parallel: bool = True, tools: Sequence[Tool] = ()) -> None:
         self.done = False
+        self.cut_off = False
         self._names = frozenset(names)
         self._parallel = parallel
         self._schemas = {tool.name: tool.parameters for tool in tools}
@@ -92,6 +97,7 @@ class ToolCallParser:
         self._ids: set[str] = set()
         self._count = 0
         self._open: _Call | None = None
+        self._complete = True
         self._space: str | None = ""  # white space that may stand before a call; None while something is being said
         self._reading = self._reply()
 
@@ -102,11 +108,15 @@ class ToolCallParser:
         self._source.add(text)
         return self._go_on()
 
-    def finish(self) -> list[Part]:
-        """The reply is over: what was held back, and the end of a call that was cut off."""
+    def finish(self, *, complete: bool = True) -> list[Part]:
+        """The reply is over: what was held back, and the end of a call that was cut off.
+
+        Where the reply is not ``complete``, what was to become a call is no speech either.
+        """
         if self.done or self._source.ended:
             return []
         self._source.ended = True
+        self._complete = complete
         return self._go_on()
 
     def _go_on(self) -> list[Part]:
@@ -120,20 +130,23 @@ class ToolCallParser:
     # --- the reply -----------------------------------------------------------------------------------------------
 
     def _reply(self) -> Reading[None]:
-        yield from self._tried(self._beginning())
+        yield from self._tried(self._beginning(), marked=False)
         while marker := (yield from self._said()):
             if reader := READERS.get(marker):
                 yield from self._tried(reader(self))
         if self._space and not self._count:
             self._parts.append(Content(self._space))
 
-    def _tried(self, reading: Reading[None]) -> Reading[None]:
+    def _tried(self, reading: Reading[None], *, marked: bool = True) -> Reading[None]:
         """Read calls here. If there is none after all, the text is read again as what is said."""
         mark, count = self._source.mark(), self._count
         try:
             yield from reading
-        except Malformed:
-            if self._count == count:
+        except Malformed as error:
+            if self._open and not self._open.whole:
+                self.cut_off = True
+            lost = marked and not self._complete and isinstance(error, CutOff)
+            if self._count == count and not lost:
                 self._source.rewind(mark)
         if self._open:
             self._end()
@@ -146,7 +159,8 @@ class ToolCallParser:
             if found := markers.first(unread):
                 self._say(unread[: found.start()])
                 return self._source.read(found.end())[found.start() :]
-            self._say(self._source.read(len(unread) - (0 if self._source.ended else markers.undecided(unread))))
+            held = 0 if self._source.ended and self._complete else markers.undecided(unread)
+            self._say(self._source.read(len(unread) - held))
             if not (yield from self._source.more()):
                 return ""
 
@@ -183,9 +197,9 @@ class ToolCallParser:
     def _end(self) -> None:
         """The open call is complete, or nothing more will come of it."""
         call, self._open = self._open, None
-        if call and not call.argued:
+        if call and not call.argued and not self.cut_off:
             self._argue(call, "{}")
-        if not self._parallel:
+        if not self._parallel and not self.cut_off:
             raise _Enough
 
     def _known(self, name: str) -> str:
@@ -197,6 +211,7 @@ class ToolCallParser:
         """Read a call's arguments: an object as it comes, anything else when it is complete."""
         if call.index >= 0 and (yield from self._source.next()) in ("{", "["):
             yield from json_stream.value(self._source, lambda text: self._argue(call, text))
+            call.whole = True
             return
         pieces: list[str] = []
         try:
@@ -206,6 +221,7 @@ class ToolCallParser:
                 self._argue(call, unpacked("".join(pieces) + '"', cut_off=True))
             raise
         call.early = unpacked("".join(pieces))
+        call.whole = True
         if call.index >= 0:
             self._argue(call, call.early)
 

@@ -14,7 +14,8 @@ from server.prompt.message import Message
 
 LARGEST_RESERVE = 4
 SMALLEST_REPLY = 16
-LONGEST_TOKEN = 16  # characters that are looked at for each token of room; texts have about four
+CORRECTIONS = 8
+LARGEST_STEP = 0.97  # of what is left, when a little too much is left
 GAP = "\n[...]\n"
 
 Measure = Callable[[ReadOnly[Message]], int]
@@ -39,58 +40,89 @@ def keep_memory(memory: ReadOnly[int], prompt: ReadOnly[int], room: int) -> list
 def fit_chat(messages: ReadOnly[Message], measure: Measure, room: int) -> tuple[Message, ...]:
     """What of ``messages`` fits ``room`` tokens, as ``measure`` counts them.
 
-    Whole turns go, the oldest first; a turn is what the user says and all that answers it. System messages and the last
-    turn stay: where those alone are too long, the longest of them loses its middle.
+    Whole turns go, the oldest first; a turn is what the user says and all that answers it. Of the last turn the oldest
+    calls of tools go with their results. What the system and the user said last stays: where that alone is too long,
+    the longest messages lose their middle.
     """
-    if measure(messages) <= room:
-        return tuple(messages)
-    turns = _turns(messages)
+    kept = tuple(messages)
+    if measure(kept) <= room:
+        return kept
+    for parts in (_turns, _rounds):
+        kept = _without_oldest(kept, parts(kept), measure, room)
+        if measure(kept) <= room:
+            return kept
+    return _shortened(kept, measure, room)
+
+
+def _without_oldest(
+    messages: tuple[Message, ...], parts: list[list[int]], measure: Measure, room: int
+) -> tuple[Message, ...]:
+    """Without as many of the ``parts`` (indices of messages) as must go, the first of them first; the last stays."""
 
     def without(count: int) -> tuple[Message, ...]:
-        gone = {index for turn in turns[:count] for index in turn}
+        gone = {index for part in parts[:count] for index in part}
         return tuple(message for index, message in enumerate(messages) if index not in gone)
 
-    droppable = len(turns) - 1
-    count = bisect.bisect_left(
-        range(droppable), True, lo=min(1, droppable), key=lambda dropped: measure(without(dropped)) <= room
-    )
-    return _shortened(without(count), measure, room)
+    most = max(len(parts) - 1, 0)
+    return without(bisect.bisect_left(range(most), True, key=lambda count: measure(without(count)) <= room))
 
 
 def _turns(messages: ReadOnly[Message]) -> list[list[int]]:
     """Indices of the messages of each turn, without system messages. What precedes the first user is a turn too."""
     turns: list[list[int]] = []
     for index, message in enumerate(messages):
-        if message.role == "system":
-            continue
-        if message.role == "user" and turns and messages[turns[-1][-1]].role == "user":
-            turns[-1].append(index)  # two users in a row say one thing
-        elif message.role == "user" or not turns:
+        if message.role == "user" or (message.role != "system" and not turns):
             turns.append([index])
-        else:
+        elif message.role != "system":
             turns[-1].append(index)
-    return turns or [[]]
+    return turns
+
+
+def _rounds(messages: ReadOnly[Message]) -> list[list[int]]:
+    """Indices of each call of tools with its results."""
+    rounds: list[list[int]] = []
+    for index, message in enumerate(messages):
+        if message.tool_calls:
+            rounds.append([index])
+        elif message.role == "tool" and rounds:
+            rounds[-1].append(index)
+    return rounds
 
 
 def _shortened(messages: tuple[Message, ...], measure: Measure, room: int) -> tuple[Message, ...]:
-    """``messages`` within ``room``: the longest loses its middle, then the next, as far as needed."""
-    by_length = sorted(range(len(messages)), key=lambda index: -len(messages[index].content))
-    for index in by_length:
-        if measure(messages) <= room or len(messages[index].content) <= len(GAP):
+    """``messages`` within ``room``: all that are longer than the others lose their middle, down to one length.
+
+    Rendering and counting takes long, so the length is estimated and then corrected, a few times.
+    """
+    lengths = sorted(len(message.content) for message in messages)
+    letters = sum(lengths)
+    shortened = messages
+    tokens = measure(messages)
+    for _ in range(CORRECTIONS):
+        if tokens <= room or not letters:
             break
-        messages = _without_middle(messages, index, measure, room)
-    return messages
+        letters = int(letters * min(room / tokens, LARGEST_STEP))
+        most = _common_length(lengths, letters)
+        shortened = tuple(_without_middle(message, most) for message in messages)
+        tokens = measure(shortened)
+    return shortened
 
 
-def _without_middle(messages: tuple[Message, ...], index: int, measure: Measure, room: int) -> tuple[Message, ...]:
-    """As much as fits ``room`` of the beginning and the end of one message."""
-    text = messages[index].content
+def _common_length(lengths: ReadOnly[int], total: int) -> int:
+    """To what all longer ones of the sorted ``lengths`` must be cut so that their sum is ``total``."""
+    left = total
+    for index, length in enumerate(lengths):
+        share = left // (len(lengths) - index)
+        if length > share:
+            return share
+        left -= length
+    return lengths[-1]
 
-    def cut(kept: int) -> tuple[Message, ...]:
-        half = kept // 2
-        content = text[:half] + GAP + text[len(text) - half :]
-        return (*messages[:index], replace(messages[index], content=content), *messages[index + 1 :])
 
-    lengths = range(min(len(text), room * LONGEST_TOKEN))
-    fitting = bisect.bisect_left(lengths, True, key=lambda kept: measure(cut(kept)) > room)
-    return cut(max(fitting - 1, 0))
+def _without_middle(message: Message, most: int) -> Message:
+    """At most ``most`` characters of the beginning and the end of a message, and a sign where they were parted."""
+    text = message.content
+    if len(text) <= max(most, len(GAP)):
+        return message
+    half = max(most - len(GAP), 0) // 2
+    return replace(message, content=text[:half] + GAP + text[len(text) - half :])

@@ -11,6 +11,7 @@ from server.events import Constraint, ConstraintKind
 from server.request import schema
 from server.request.fields import Fields
 
+WRAPPING = {"name", "strict", "description"}  # OpenAI's, around a schema
 SCHEMAS = ("json_schema", "guided_json")
 EXPRESSIONS = ("regex", "guided_regex")
 GRAMMARS = ("grammar", "grammar_string", "guided_grammar")
@@ -29,9 +30,13 @@ def read_constraint(fields: Fields, *, lenient: bool = False) -> Constraint | No
     name, wanted = fields.raw(*SCHEMAS)
     if wanted not in (None, ""):
         return _schema(wanted, name)
-    choices = fields.texts("guided_choice")
+    choices = fields.raw("guided_choice")[1]
     if choices:
-        return Constraint(ConstraintKind.REGEX, "|".join(map(re.escape, choices)))
+        choices = [choices] if isinstance(choices, str) else choices
+        texts = [str(choice) for choice in choices if choice] if isinstance(choices, list) else []
+        if texts:
+            return Constraint(ConstraintKind.REGEX, "|".join(map(re.escape, texts)))
+        fields.wrong("guided_choice", choices, "a list of texts to choose from")
     expression = fields.text(*EXPRESSIONS)
     if expression:
         return Constraint(ConstraintKind.REGEX, expression)
@@ -56,7 +61,7 @@ def _response_format(wanted: Any) -> Constraint | None:
         return None
     nested = (wanted.get("json_schema"), wanted.get("schema")) if isinstance(wanted, dict) else ()
     given = next((value for value in nested if value is not None), None)
-    if kind == "json_schema" and given is None:
+    if kind == "json_schema" and (given is None or (isinstance(given, dict) and given and given.keys() <= WRAPPING)):
         raise BadRequest(
             "response_format has no json_schema.",
             'Send {"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}.',

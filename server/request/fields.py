@@ -13,6 +13,8 @@ from server.errors import BadRequest
 
 # Names that both dialects know, the first that is present counts.
 MAX_TOKENS = ("max_completion_tokens", "max_tokens", "n_predict")
+MOST_STOPS = 256
+LONGEST_STOP = 1000
 BAN_EOS = ("ban_eos_token", "use_default_badwordsids", "ignore_eos")
 
 
@@ -92,6 +94,15 @@ class Fields:
     def texts(self, *names: str) -> tuple[str, ...]:
         """A text or a list of texts, without empty ones. The first name that holds any counts."""
         return next(filter(None, map(self._texts, names)), ())
+
+    def stops(self, *names: str) -> tuple[str, ...]:
+        """Texts that end a reply; of too many or too long ones, which nobody needs, only the others."""
+        texts = self.texts(*names)
+        kept = tuple(text for text in texts if len(text) <= LONGEST_STOP)[:MOST_STOPS]
+        if len(kept) < len(texts):
+            shown = [text[:20] for text in texts[:2]]
+            self.wrong(self.raw(*names)[0], shown, f"at most {MOST_STOPS} texts of {LONGEST_STOP} characters")
+        return kept
 
     def _texts(self, name: str) -> tuple[str, ...]:
         value = self._body.get(name)

@@ -25,7 +25,7 @@ def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
         context=fields.optional_whole("max_context_length"),
         shift=shift,
         truncate=fields.optional_flag("truncate"),
-        stop=fields.texts("stop_sequence", "stop"),
+        stop=fields.stops("stop_sequence", "stop"),
         keep_stop=not fields.flag("trim_stop", default=True),
         ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),

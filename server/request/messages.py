@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from typing import Any
 
 from server.errors import BadRequest
 from server.prompt.message import Message, Tool, ToolCall
 
 ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "tool": "tool", "function": "tool"}
+ANY_TOOL = ("required", "any")
+LONGEST_NAME = 128
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 log = logging.getLogger("tavernkeep.request")
@@ -29,8 +32,8 @@ def read_tools(value: Any) -> tuple[Tool, ...]:
     if not isinstance(value, list):
         raise BadRequest("tools must be a list of functions.", param="tools")
     tools = tuple(_tool(f"tools[{index}]", entry) for index, entry in enumerate(value))
-    names = [tool.name for tool in tools]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(tool.name for tool in tools)
+    twice = next((name for name, count in counts.items() if count > 1), None)
     if twice:
         raise BadRequest(f"tools has two functions of the name {twice!r}.", param="tools")
     return tools
@@ -44,7 +47,7 @@ def read_tool_choice(value: Any, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, .
         return (), ()
     if not tools:
         raise BadRequest("tool_choice asks for a call, but the request has no tools.", param="tool_choice")
-    if value in ("required", "any"):
+    if value in ANY_TOOL:
         return tools, tools
     function = value.get("function", value) if isinstance(value, dict) else None
     name = function.get("name") if isinstance(function, dict) else value
@@ -103,6 +106,8 @@ def _tool(where: str, entry: Any) -> Tool:
     function = entry.get("function", entry) if isinstance(entry, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
         raise BadRequest(f"{where} must be an object with a function that has a name.", param=where)
+    if len(function["name"]) > LONGEST_NAME:
+        raise BadRequest(f"{where}.function.name is longer than {LONGEST_NAME} characters.", param=where)
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         raise BadRequest(f"{where}.function.parameters must be a JSON schema.", param=f"{where}.function.parameters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from server.errors import BadRequest
@@ -11,8 +12,9 @@ from server.prompt.message import Chat, Ending, Message
 from server.prompt.preset import Preset
 from server.request.constraint import read_constraint
 from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
-from server.request.messages import read_messages, read_tool_choice, read_tools
+from server.request.messages import ANY_TOOL, read_messages, read_tool_choice, read_tools
 from server.request.samplers import PENALTY, TEMPERATURE, read_sampling
+from server.request.schema import constraint_of
 from server.request.text_request import TextRequest
 from server.request.thinking import read_thinking
 
@@ -25,7 +27,11 @@ def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
     fields = Fields(body, strict=True)
     adapter = _adapter(fields.mapping("adapter"))
     messages = read_messages(body.get("messages"))
-    tools, forced = read_tool_choice(body.get("tool_choice"), read_tools(body.get("tools")))
+    choice = body.get("tool_choice")
+    tools, forced = read_tool_choice(choice, read_tools(body.get("tools")))
+    for index, tool in enumerate(tools):
+        if tool in forced:
+            constraint_of(tool.parameters, f"tools[{index}].function.parameters")  # says where it is wrong
     documents = fields.raw("documents")[1]
     chat = Chat(
         messages,
@@ -33,13 +39,15 @@ def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
         documents=tuple(documents) if isinstance(documents, list) else (),
         variables={**_effort(fields), **fields.mapping("chat_template_kwargs")},
         ending=_ending(fields, messages),
-        parallel=fields.flag("parallel_tool_calls", default=True),
+        # Who names a function wants one call of it.
+        parallel=fields.flag("parallel_tool_calls", default=True) and not (forced and choice not in ANY_TOOL),
     )
     known = dict(adapter.defaults) if adapter and adapter.defaults else defaults
     missing = {name: value for name, value in known.items() if fields.raw(name, *ALIASES.get(name, ()))[1] is None}
-    # An adapter that only holds sampler settings leaves the template as it is.
-    template = adapter if adapter and adapter != Preset(defaults=adapter.defaults) else None
-    return _read({**body, **missing}, chat=chat, adapter=template, forced=forced)
+    # An adapter that only holds sampler settings and stop texts leaves the template as it is.
+    template = adapter if adapter and adapter != Preset(defaults=adapter.defaults, stop=adapter.stop) else None
+    request = _read({**body, **missing}, chat=chat, adapter=template, forced=forced)
+    return replace(request, stop=(*request.stop, *adapter.stop)) if adapter and not template else request
 
 
 def read_completion(body: dict[str, Any]) -> TextRequest:
@@ -54,7 +62,7 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
         max_tokens=fields.optional_whole(*MAX_TOKENS, "max_length"),
         context=fields.optional_whole("max_context_length", "truncation_length", "num_ctx"),
         truncate=fields.optional_flag("truncate"),
-        stop=fields.texts("stop", "stop_sequence"),
+        stop=fields.stops("stop", "stop_sequence"),
         ban_eos=fields.flag(*BAN_EOS, default=False),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields),

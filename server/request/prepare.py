@@ -97,7 +97,8 @@ class Preparer:
         prompt = self._fitted(request, template, mode, context, wanted, least=1 if request.shift else asked or 1)
         template, family = prompt.template, prompt.template.family
         reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
-        stop = tuple(dict.fromkeys((*request.stop, *(family.stop_texts if request.chat else ()))))
+        # A call that must be made is ended by its grammar: a client's "#" or line break would only break it.
+        stop = () if request.forced else (*request.stop, *(family.stop_texts if request.chat else ()))
         calls = bool(request.chat and request.chat.tools)
         limit = self._thinking_budget(request, mode)
         thinking = model_thinking.thinking(family, prompt.text, budget=limit, calls=calls)
@@ -108,7 +109,7 @@ class Preparer:
                 request_id,
                 tuple(prompt.tokens),
                 max_tokens=reply,
-                stop=stop,
+                stop=tuple(dict.fromkeys(stop)),
                 keep_stop=request.keep_stop,
                 ban_eos=request.ban_eos,
                 shift=request.shift,
@@ -121,7 +122,7 @@ class Preparer:
             prompt.text,
             tuple(prompt.tokens),
             prompt.trimmed,
-            stop,
+            tuple(dict.fromkeys(stop)),
             template.info,
             ignored,
             # Where thoughts have no place of their own, only a request that asks for them gets them.
@@ -144,7 +145,7 @@ class Preparer:
         may_trim = not self._settings.strictcontext if request.truncate is None else request.truncate
         room = budget.prompt_room(context, wanted) if may_trim else context
         if request.chat:
-            prompt = self._chat(_thinking_as_wished(request.chat, request, mode), template, room)
+            prompt = self._chat(_thinking_as_wished(request.chat, request, mode), template, room, may_trim=may_trim)
         else:
             prompt = self._text(request, template, room)
         if not prompt.tokens:
@@ -173,28 +174,30 @@ class Preparer:
         log.warning("%s was ignored, the reply is not constrained: %s", field, problem)
         return None, f"{field}: {problem}"
 
-    def _chat(self, chat: Chat, template: Template, room: int) -> _Prompt:
-        known: dict[tuple[Message, ...], tuple[Rendered, list[int]]] = {}
+    def _chat(self, chat: Chat, template: Template, room: int, *, may_trim: bool) -> _Prompt:
+        last: tuple[tuple[Message, ...], Rendered, list[int]] | None = None
 
         def rendered(messages: ReadOnly[Message]) -> tuple[Rendered, list[int]]:
-            nonlocal template
+            nonlocal template, last
             kept = tuple(messages)
-            if kept not in known:
+            if last is None or last[0] != kept:
                 try:
                     made = chat_prompt.render(replace(chat, messages=kept), template, self._renderer)
                 except TemplateFailed as error:
                     template = templates.with_tags_only(template)
                     log.warning("The chat template failed (%s); the tags of %s are used.", error, template.info.name)
                     made = chat_prompt.render(replace(chat, messages=kept), template, self._renderer)
-                known[kept] = made, self._tokens(made.prompt)
-            return known[kept]
+                last = kept, made, self._tokens(made.prompt)
+            return last[1:]
 
+        whole = len(rendered(chat.messages)[1])
+        if not may_trim:
+            room = max(room, whole)  # it is refused as it is
         messages = budget.fit_chat(chat.messages, lambda some: len(rendered(some)[1]), room)
         made, tokens = rendered(messages)
         if made.changed:
             log.info("The chat template does not take this order of messages: %s.", made.changed)
         tokens = self._within(tokens, (), room)
-        whole = len(rendered(chat.messages)[1])
         trimmed = Trimmed(len(chat.messages) - len(messages), whole - len(tokens)) if len(tokens) < whole else None
         return _Prompt(made.prompt, tokens, trimmed, template)
 

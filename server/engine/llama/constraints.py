@@ -34,7 +34,7 @@ LONGEST = 256 * 1024
 STANDARD_ERROR = 2
 PARSE_ERROR = b"error parsing grammar: "
 SHOWN = 60  # characters of a grammar in a sentence
-SLOWEST = 2.0  # seconds that a grammar may take for one token
+SLOWEST = 0.5  # seconds that a grammar may take for one token
 LIKELY = 16.0  # below the highest logit: what is less likely is one in ten million
 
 # A state takes up to 2 KiB, and 250,000 are allowed by default.
@@ -52,6 +52,10 @@ Logits = npt.NDArray[np.float32]
 
 class Matcher(Protocol):
     """One reply on its way through its constraint. An end token is allowed where the reply is complete."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether it went beyond its limits; it then allows nothing any more."""
 
     def allows(self, token: int) -> bool: ...
 
@@ -77,6 +81,10 @@ class GrammarMatcher:
 
     def __del__(self) -> None:
         llama.llama_sampler_free(self._pointer)
+
+    @property
+    def broken(self) -> bool:
+        return self._given_up
 
     def allows(self, token: int) -> bool:
         if self._given_up:
@@ -122,6 +130,10 @@ class GuidedMatcher:
         self._ends = vocabulary.end_tokens
         self._mask = llguidance.numpy.allocate_token_bitmask(1, vocabulary.size)
         self._size = vocabulary.size
+
+    @property
+    def broken(self) -> bool:
+        return bool(self._matcher.is_error())
 
     def allows(self, token: int) -> bool:
         if self._matcher.is_stopped():  # llguidance then calls no token valid, not even an end

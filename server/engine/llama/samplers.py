@@ -98,6 +98,10 @@ class Samplers:
         """Tell the samplers of a token that was not drawn. The constraint does not see it."""
         llama.llama_sampler_accept(sampler.chain, token)
 
+    def gave_up(self, sampler: LlamaSampler) -> bool:
+        """Whether the request's constraint went beyond its limits, so that the reply had to end in the middle."""
+        return sampler.matcher is not None and sampler.matcher.broken
+
     def likeliest(self, index: int) -> int:
         """The token with the highest logit after the batch entry ``index``."""
         return int(self._logits(index).argmax())
