@@ -48,6 +48,7 @@ prompt/                messages -> prompt
 
 reply/                 what a reply turns into
   tool_calls.py        what a model writes -> what it says, and its tool calls, while it streams
+  parts.py             speech and calls, in pieces
   json_stream.py       text that comes in pieces, and the JSON in it
   arguments.py         arguments written otherwise -> JSON
   markers.py           the texts that frame tool calls

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from server.prompt.message import Tool
 from server.reply import markers
-from server.reply.tool_calls import Arguments, CallBegun, Content, ToolCallParser, gathered, parse
+from server.reply.parts import Arguments, CallBegun, Content, gathered
+from server.reply.tool_calls import ToolCallParser, parse
 
 TOOLS = (
     Tool("look", "", {"type": "object", "properties": {"at": {"type": "string"}, "times": {"type": "integer"}}}),

@@ -14,7 +14,8 @@ from server.api import caller, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
 from server.events import Finished, FinishReason, TextPiece, Trimmed
-from server.reply.tool_calls import Arguments, CallBegun, Content, Part, ToolCallParser, gathered
+from server.reply.parts import Arguments, CallBegun, Content, Part, gathered
+from server.reply.tool_calls import ToolCallParser
 from server.request import openai as openai_json
 from server.request.prepare import Prepared
 from server.request.text_request import TextRequest

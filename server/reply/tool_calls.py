@@ -16,33 +16,7 @@ from server.prompt.message import Tool, ToolCall
 from server.reply import json_stream, markers
 from server.reply.arguments import dumped, encodable, typed, unpacked
 from server.reply.json_stream import CutOff, Incoming, Malformed, Reading
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the model says besides its calls."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class CallBegun:
-    """A call whose name is known. ``index`` counts the calls of a reply from 0."""
-
-    index: int
-    id: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The next piece of a call's arguments: JSON text."""
-
-    index: int
-    text: str
-
-
-Part = Content | CallBegun | Arguments
+from server.reply.parts import Arguments, CallBegun, Content, Part, gathered, joined
 
 NAME_KEYS = ("name", "tool_name", "function")
 ARGUMENT_KEYS = ("arguments", "parameters")
@@ -124,7 +98,7 @@ class ToolCallParser:
             next(self._reading, None)
         except _Enough:
             self.done = True
-        parts, self._parts = _joined(self._parts), []
+        parts, self._parts = joined(self._parts), []
         return parts
 
     # --- the reply -----------------------------------------------------------------------------------------------
@@ -142,11 +116,12 @@ class ToolCallParser:
         mark, count = self._source.mark(), self._count
         try:
             yield from reading
-        except Malformed as error:
+        except Malformed:
             if self._open and not self._open.whole:
                 self.cut_off = True
-            lost = marked and not self._complete and isinstance(error, CutOff)
-            if self._count == count and not lost:
+            if marked and self._source.ended and not self._complete:
+                self._source.read(len(self._source.unread))
+            elif self._count == count:
                 self._source.rewind(mark)
         if self._open:
             self._end()
@@ -474,28 +449,6 @@ def parse(
     """What a whole reply says, and its calls."""
     parser = ToolCallParser(names, parallel=parallel, tools=tools)
     return gathered([*parser.push(text), *parser.finish()])
-
-
-def gathered(parts: Sequence[Part]) -> tuple[str, list[ToolCall]]:
-    """The parts of a reply put together: what it says, and its calls."""
-    begun = [part for part in parts if isinstance(part, CallBegun)]
-    arguments = [[part.text for part in parts if isinstance(part, Arguments) and part.index == n.index] for n in begun]
-    calls = [ToolCall(call.name, "".join(texts), call.id) for call, texts in zip(begun, arguments, strict=True)]
-    return "".join(part.text for part in parts if isinstance(part, Content)), calls
-
-
-def _joined(parts: Sequence[Part]) -> list[Part]:
-    """Neighbours that continue each other as one part."""
-    joined: list[Part] = []
-    for part in parts:
-        last = joined[-1] if joined else None
-        if isinstance(part, Content) and isinstance(last, Content):
-            joined[-1] = Content(last.text + part.text)
-        elif isinstance(part, Arguments) and isinstance(last, Arguments) and last.index == part.index:
-            joined[-1] = Arguments(part.index, last.text + part.text)
-        else:
-            joined.append(part)
-    return joined
 
 
 def _ignored(text: str) -> None:
