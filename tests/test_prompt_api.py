@@ -234,6 +234,14 @@ def test_thoughts_are_streamed_apart_too(server: Server) -> None:
     assert "".join(delta.get("content", "") for delta in deltas) == whole["content"]
 
 
+def test_a_reply_cut_off_while_its_thought_is_closed_shows_nothing_of_the_tag(server: Server) -> None:
+    for tokens in range(3, 9):
+        wish = {"messages": BEGUN, "thinking_budget": 3, "max_tokens": tokens, "temperature": 0}
+        message = chat(server, **wish).json["choices"][0]["message"]
+        assert "<" not in message["reasoning_content"]
+        assert "think" not in message["content"]
+
+
 @pytest.mark.parametrize("wish", [{"thinking": "hide"}, {"include_reasoning": False}])
 def test_thoughts_can_be_hidden(server: Server, wish: Any) -> None:
     message = chat(server, messages=BEGUN, thinking_budget=6, max_tokens=30, **wish).json["choices"][0]["message"]

@@ -329,7 +329,12 @@ class Engine:
             self._drafts.forget(sequence.slot.number)
         self._scheduler.remove(sequence)
         sequence.sampler = None
-        return [*self._piece(sequence, sequence.stream.finish()), sequence.summary(self._clock())]
+        return [
+            *self._piece(
+                sequence, sequence.stream.finish(closing=bool(sequence.thinking and sequence.thinking.closing))
+            ),
+            sequence.summary(self._clock()),
+        ]
 
     def _piece(self, sequence: Sequence, said: Said) -> list[EngineEvent]:
         if not said:

@@ -29,6 +29,11 @@ class ThinkingLimit:
             return frozenset()
         return self._openings
 
+    @property
+    def closing(self) -> bool:
+        """Whether a thought is being ended in the model's place."""
+        return self._closing
+
     def next_token(self) -> int | None:
         """The token that comes next in place of a drawn one, or None while the model goes on by itself."""
         if self._stream.thinking and self._spent and not self._closing:

@@ -89,10 +89,15 @@ class TokenStream:
             self._pass_on(self._marks.undecided(self._held))
         return self._release()
 
-    def finish(self) -> Said:
-        """The reply is over: what was held back was neither stop text nor tag after all."""
+    def finish(self, *, closing: bool = False) -> Said:
+        """The reply is over: what was held back was neither stop text nor tag after all.
+
+        While a thought is ``closing``, it is the beginning of the tag that was to end it.
+        """
         if self.stopped:
             return Said()
+        if closing and self.thinking:
+            self._held = ""
         self._pass_on(len(self._held))
         self._text += self._stops.push(self._lead) + self._stops.finish()
         return self._release()
