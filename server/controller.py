@@ -233,6 +233,7 @@ class Controller:
         log.info("Loading %s.", Path(settings.model).name)
         command = load_command(settings)
         self._change(state=EngineState.LOADING, progress=0.0, threads=command.threads)
+        self._renderer.start()  # it is there when the model is
         try:
             engine.start(command)
         except OSError as error:

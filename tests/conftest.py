@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from server.controller import STARTER_MODEL, Controller
 from server.engine.neighbours import waiting_environment
 from server.events import EngineState, Snapshot
+from server.prompt.jinja import Renderer
 from server.settings import Settings
 
 PATIENCE = 60.0
@@ -121,6 +123,13 @@ def starter_model() -> Path:
     if not STARTER_MODEL.is_file():
         pytest.fail("The starter model is missing; `python3 bootstrap.py test` fetches it.")
     return STARTER_MODEL
+
+
+@pytest.fixture(scope="session")
+def renderer() -> Iterator[Renderer]:
+    """One process for all templates that behave; the others get one of the test's own."""
+    with closing(Renderer()) as renderer:
+        yield renderer
 
 
 @pytest.fixture(scope="session")

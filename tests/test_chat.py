@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,6 @@ CALL = Message("assistant", "", tool_calls=(ToolCall("look", '{"where": "up"}', 
 SEEN = Message("tool", "A dragon.", tool_call_id="call_1")
 
 Rendering = Callable[..., Rendered]
-
-
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[Renderer]:
-    renderer = Renderer()
-    yield renderer
-    renderer.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,12 +36,6 @@ ORDERS = {
     "a call": (SYSTEM, HELLO, CALLED, RESULT),
     "a call, then the user": (SYSTEM, HELLO, CALLED, RESULT, WHO),
 }
-
-
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[Renderer]:
-    with closing(Renderer()) as renderer:
-        yield renderer
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)

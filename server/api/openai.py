@@ -103,7 +103,7 @@ def blueprint(controller: Controller) -> Blueprint:
         if request.stream:
             stream = _Stream(generation, head, shape, prepared, parser, include_usage=request.include_usage)
             return sse.response(generation, stream.frames(caller.gone()), headers)
-        finished = sse.collect(generation, caller.gone(), _until_called(generation, _parser(request)))
+        finished = sse.collect(generation, caller.gone(), _until_called(generation, request))
         if finished is None:
             return Response(status=caller.CLIENT_GONE)
         choice = _whole_choice(generation, finished, shape, prepared, parser)
@@ -120,14 +120,16 @@ def _parser(request: TextRequest) -> ToolCallParser | None:
     return ToolCallParser([tool.name for tool in chat.tools], parallel=chat.parallel, tools=chat.tools)
 
 
-def _until_called(generation: Generation, parser: ToolCallParser | None) -> Callable[[TextPiece], None]:
+def _until_called(generation: Generation, request: TextRequest) -> Callable[[TextPiece], object]:
     """Ends a reply that is not streamed when the one call that is wanted is there."""
+    parser = _parser(request)
+    if not parser or not request.chat or request.chat.parallel:
+        return bool
 
     def look(piece: TextPiece) -> None:
-        if parser:
-            parser.push(piece.text)
-            if parser.done:
-                generation.cancel()
+        parser.push(piece.text)
+        if parser.done:
+            generation.cancel()
 
     return look
 

@@ -329,12 +329,8 @@ class Engine:
             self._drafts.forget(sequence.slot.number)
         self._scheduler.remove(sequence)
         sequence.sampler = None
-        return [
-            *self._piece(
-                sequence, sequence.stream.finish(closing=bool(sequence.thinking and sequence.thinking.closing))
-            ),
-            sequence.summary(self._clock()),
-        ]
+        closing = sequence.thinking is not None and sequence.thinking.closing
+        return [*self._piece(sequence, sequence.stream.finish(closing=closing)), sequence.summary(self._clock())]
 
     def _piece(self, sequence: Sequence, said: Said) -> list[EngineEvent]:
         if not said:

@@ -19,8 +19,9 @@ from server.prompt.preset import Preset
 
 AUTOMATIC = "AutoGuess"
 LAST_RESORT = "Alpaca"
-OWN = "model"
+CHOSEN = TemplateInfo("", "your choice", "It was chosen in the settings.")
 SAID = "Well met."
+GREETING = Chat((Message("user", "Hello"),))
 SAMPLE = Chat(
     (
         Message("user", "Hello"),
@@ -61,15 +62,22 @@ def read_choice(setting: str) -> Choice | None:
         name, text = "your own", setting
     else:
         name, text = Path(setting).name, _text_of(setting)
-    if any(mark in text for mark in JINJA_MARKS) and not _is_json(text):
-        return Choice(name, jinja=text)
     try:
         loaded = json.loads(text)
-        if not isinstance(loaded, dict):
-            raise ValueError("it must be an object with texts such as user_start")
-        return Choice(name, preset.from_dict(loaded))
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"chatcompletionsadapter: {setting[:80]} cannot be used: {error}.") from None
+        if any(mark in text for mark in JINJA_MARKS):
+            return Choice(name, jinja=text)
+        raise _unusable(setting, error) from None
+    if not isinstance(loaded, dict):
+        raise _unusable(setting, "it must be an object with texts such as user_start")
+    try:
+        return Choice(name, preset.from_dict(loaded))
+    except ValueError as error:
+        raise _unusable(setting, error) from None
+
+
+def _unusable(setting: str, why: object) -> SettingsError:
+    return SettingsError(f"chatcompletionsadapter: {setting[:80]} cannot be used: {why}.")
 
 
 def _text_of(path: str) -> str:
@@ -82,19 +90,11 @@ def _text_of(path: str) -> str:
         ) from None
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 def check(choice: Choice, renderer: Renderer) -> None:
     """Raise :class:`SettingsError` when a chosen Jinja template cannot even render a greeting."""
     if choice.jinja:
         try:
-            chat.render(Chat((Message("user", "Hello"),)), _of_jinja(choice.jinja, choice.name, "", ""), renderer)
+            chat.render(GREETING, _of_jinja(CHOSEN, choice.jinja), renderer)
         except TemplateFailed as error:
             raise SettingsError(
                 f"chatcompletionsadapter: the template {choice.name} cannot be used: {error}.",
@@ -112,7 +112,7 @@ def choose(choice: Choice | None, model: ModelInfo, renderer: Renderer) -> Templ
     if model.chat_template:
         own = _own(model)
         try:
-            chat.render(Chat((Message("user", "Hello"),)), own, renderer)
+            chat.render(GREETING, own, renderer)
         except TemplateFailed as error:
             problem = f"The model's own template cannot be used ({error})"
         else:
@@ -139,27 +139,25 @@ def with_tags_only(template: Template) -> Template:
 
 
 def _chosen(choice: Choice, model: ModelInfo) -> Template:
-    info = TemplateInfo(choice.name, "your choice", "It was chosen in the settings.")
-    if choice.jinja:
-        return replace(_of_jinja(choice.jinja, choice.name, model.bos_text, model.eos_text), info=info)
-    return Template(info, choice.preset)
+    info = replace(CHOSEN, name=choice.name)
+    return _of_jinja(info, choice.jinja, model) if choice.jinja else Template(info, choice.preset)
 
 
 def _own(model: ModelInfo) -> Template:
-    own = _of_jinja(model.chat_template, OWN, model.bos_text, model.eos_text)
     family = preset.recognise(model.chat_template)
     info = TemplateInfo(
         family or "Jinja",
         "the model's own",
         f"The model file carries it{f', and it is of the family {family}' if family else ''}.",
     )
-    return replace(own, info=info, tool_jinja=model.tool_template)
+    return replace(_of_jinja(info, model.chat_template, model), tool_jinja=model.tool_template)
 
 
-def _of_jinja(text: str, name: str, bos: str, eos: str) -> Template:
+def _of_jinja(info: TemplateInfo, text: str, model: ModelInfo | None = None) -> Template:
     family = preset.recognise(text)
     tags = preset.bundled()[family] if family else preset.NO_TAGS
-    return Template(TemplateInfo(name, "", ""), tags, jinja=text, bos=bos, eos=eos)
+    bos, eos = (model.bos_text, model.eos_text) if model else ("", "")
+    return Template(info, tags, jinja=text, bos=bos, eos=eos)
 
 
 def _probed(template: Template, renderer: Renderer) -> Template:
@@ -168,7 +166,7 @@ def _probed(template: Template, renderer: Renderer) -> Template:
         return template
     asked = replace(template, knows_tools=True)
     try:
-        prompt = chat.render(Chat((Message("user", "Hello"),), tools=(PROBE,)), asked, renderer).prompt
+        prompt = chat.render(replace(GREETING, tools=(PROBE,)), asked, renderer).prompt
     except TemplateFailed:
         return template
     return replace(template, knows_tools=PROBE.name in prompt)

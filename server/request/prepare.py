@@ -98,7 +98,8 @@ class Preparer:
         template, family = prompt.template, prompt.template.family
         reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
         # A call that must be made is ended by its grammar: a client's "#" or line break would only break it.
-        stop = () if request.forced else (*request.stop, *(family.stop_texts if request.chat else ()))
+        ends = () if request.forced else (*request.stop, *(family.stop_texts if request.chat else ()))
+        stop, tokens = tuple(dict.fromkeys(ends)), tuple(prompt.tokens)
         calls = bool(request.chat and request.chat.tools)
         limit = self._thinking_budget(request, mode)
         thinking = model_thinking.thinking(family, prompt.text, budget=limit, calls=calls)
@@ -107,9 +108,9 @@ class Preparer:
         return Prepared(
             lambda request_id: Generate(
                 request_id,
-                tuple(prompt.tokens),
+                tokens,
                 max_tokens=reply,
-                stop=tuple(dict.fromkeys(stop)),
+                stop=stop,
                 keep_stop=request.keep_stop,
                 ban_eos=request.ban_eos,
                 shift=request.shift,
@@ -120,9 +121,9 @@ class Preparer:
                 shown=shown,
             ),
             prompt.text,
-            tuple(prompt.tokens),
+            tokens,
             prompt.trimmed,
-            tuple(dict.fromkeys(stop)),
+            stop,
             template.info,
             ignored,
             # Where thoughts have no place of their own, only a request that asks for them gets them.

@@ -51,9 +51,10 @@ def read_thinking(fields: Fields) -> ThinkingWish:
         options.raw("enable_thinking", "thinking")[1],
     )
     switched = next((value for value in switches if isinstance(value, bool)), None)
-    hidden = fields.raw("include_reasoning")[1] is False or any(entry.get("exclude") is True for entry in asked)
-    shown = fields.raw("include_reasoning")[1] is True
-    mode = Mode.OFF if switched is False else Mode.HIDE if hidden else Mode.SHOW if shown or switched else None
+    included = fields.raw("include_reasoning")[1]
+    hidden = included is False or any(entry.get("exclude") is True for entry in asked)
+    shown = included is True or switched
+    mode = Mode.OFF if switched is False else Mode.HIDE if hidden else Mode.SHOW if shown else None
     return ThinkingWish(mode, _budget(fields, asked), bool(switched))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence as ReadOnly
-from functools import cached_property
 from typing import Any
 
 from server.engine.llama.library import llama
 from server.errors import TavernkeepError
 
+KNOWN_TEXTS = 1024
 SPARE_TOKENS = 128  # as llama.cpp allows between a model and its draft model
 
 
@@ -20,6 +21,8 @@ class Vocabulary:
         self.pointer = llama.llama_model_get_vocab(model)
         self.size: int = llama.llama_vocab_n_tokens(self.pointer)
         self._pieces: dict[int, bytes] = {}
+        # Nearly every request brings the same tags.
+        self._special_token = functools.lru_cache(maxsize=KNOWN_TEXTS)(self._find_special_token)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids of ``text``; tags such as ``<|im_end|>`` become their special token.
@@ -60,7 +63,7 @@ class Vocabulary:
             for token in range(size)
         )
 
-    @cached_property
+    @functools.cached_property
     def end_tokens(self) -> tuple[int, ...]:
         """Every token that ends a reply."""
         return tuple(token for token in range(self.size) if self.is_end(token))
@@ -74,12 +77,12 @@ class Vocabulary:
         return self.spelling(token).decode("utf-8", "replace")
 
     def _special_tokens(self, texts: ReadOnly[str]) -> list[int]:
-        candidates = (self.tokenize(text, special=False) for text in texts if text)
-        return [
-            tokens[0]
-            for tokens in candidates
-            if len(tokens) == 1 and llama.llama_vocab_is_control(self.pointer, tokens[0])
-        ]
+        found = (self._special_token(text) for text in texts if text)
+        return [token for token in found if token is not None]
+
+    def _find_special_token(self, text: str) -> int | None:
+        tokens = self.tokenize(text, special=False)
+        return tokens[0] if len(tokens) == 1 and llama.llama_vocab_is_control(self.pointer, tokens[0]) else None
 
     def _read_piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:
