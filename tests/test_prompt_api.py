@@ -102,6 +102,19 @@ def test_a_request_may_bring_its_own_template(server: Server, adapter: Any) -> N
     assert chat(server, adapter=adapter).json["usage"]["prompt_tokens"] == seen["token_count"]
 
 
+def test_an_adapters_tags_for_results_of_tools_are_used(server: Server) -> None:
+    adapter = {"user_start": "U:", "assistant_start": "A:", "tools_start": "<result>", "tools_end": "</result>"}
+    call = {"id": "c1", "type": "function", "function": {"name": "wait", "arguments": "{}"}}
+    messages = [
+        *QUESTION,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "An hour has passed."},
+    ]
+    assert preview(server, messages=messages, adapter=adapter)["prompt"].endswith(
+        "<result>An hour has passed.</result>A:"
+    )
+
+
 def test_an_adapter_of_the_wrong_kind_is_refused_with_a_sentence(server: Server) -> None:
     refused = chat(server, adapter={"user_start": 7})
     assert refused.status == 400

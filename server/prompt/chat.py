@@ -55,7 +55,9 @@ def render(chat: Chat, template: Template, renderer: Renderer) -> Rendered:
     """
     uses_tools = chat.tools or any(message.tool_calls or message.role == "tool" for message in chat.messages)
     if uses_tools and not template.knows_tools:
-        chat = replace(chat, messages=with_generic_tools(chat.messages, chat.tools, parallel=chat.parallel), tools=())
+        has_tags = not template.jinja and bool(template.family.tools_start)
+        told = with_generic_tools(chat.messages, chat.tools, parallel=chat.parallel, keep_results=has_tags)
+        chat = replace(chat, messages=told, tools=())
     if not template.jinja:
         return Rendered(_with_tags(chat, template.family))
     text = template.tool_jinja or template.jinja if uses_tools and template.knows_tools else template.jinja

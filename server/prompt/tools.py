@@ -31,13 +31,16 @@ ONE = "Make only one call in a reply."
 # --- the generic prompt --------------------------------------------------------------------------------------------
 
 
-def with_generic_tools(messages: Sequence[Message], tools: Sequence[Tool], *, parallel: bool) -> tuple[Message, ...]:
+def with_generic_tools(
+    messages: Sequence[Message], tools: Sequence[Tool], *, parallel: bool, keep_results: bool = False
+) -> tuple[Message, ...]:
     """The messages for a model whose template knows no tools: they are told in the system message.
 
-    Calls in the history become the text the model would have written, results become turns of the user.
+    Calls in the history become the text the model would have written, results become turns of the user; where there
+    are tags for results, those are kept as they are.
     """
     names = {call.id: call.name for message in messages for call in message.tool_calls if call.id}
-    told = [_told(message, names) for message in messages]
+    told = [message if keep_results and message.role == "tool" else _told(message, names) for message in messages]
     if not tools:
         return tuple(told)
     introduction = INTRODUCTION.format(
