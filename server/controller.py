@@ -167,6 +167,10 @@ class Controller:
         """Token ids of ``text`` in the loaded model's vocabulary. Raises :class:`ModelNotReady`."""
         return self._ready().engine.tokenize(text, special=special)
 
+    def detokenize(self, ids: tuple[int, ...]) -> str:
+        """The text of token ``ids``. Raises :class:`ModelNotReady`."""
+        return self._ready().engine.detokenize(ids)
+
     def text_so_far(self, genkey: str) -> str:
         """What the current reply of ``genkey`` has said; readable until that key's next reply starts."""
         return self._ledger.text(genkey)

@@ -113,6 +113,15 @@ class ModelInfo:
     tool_template: str = ""
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance (arXiv:2306.17806): each token is drawn from ``scale * (l - n) + n``, where l are the
+    logits after the prompt and n those after the ``negative`` prompt (token ids), both followed by the reply so far."""
+
+    negative: tuple[int, ...]
+    scale: float
+
+
 # --- commands -------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +176,9 @@ class Generate:
     ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end. With
     ``shift`` a reply that reaches the end of the context goes on: the first ``keep`` tokens stay, the oldest of the
     others go. Without it the reply ends there. ``shown`` are special tokens whose text is part of the reply. Without
-    ``thinking`` nothing is told apart.
+    ``thinking`` nothing is told apart. With ``ignore_eos`` the model's own end may be drawn, and the reply goes on; before
+    ``min_tokens`` it may not be drawn. The reply never says one of ``banned`` texts, in upper or lower case. ``logprobs``
+    likeliest tokens are told beside each token of the reply; -1 tells none, and not the token's own probability.
     """
 
     request_id: int
@@ -176,6 +187,11 @@ class Generate:
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     ban_eos: bool = False
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    banned: tuple[str, ...] = ()
+    guidance: Guidance | None = None
+    logprobs: int = -1
     shift: bool = False
     keep: int = 0
     sampling: Sampling = field(default_factory=Sampling)
@@ -200,6 +216,14 @@ class CheckConstraint:
 
 
 @dataclass(frozen=True)
+class Detokenize:
+    """The text of token ``ids``, with that of special tokens."""
+
+    call_id: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Tokenize:
     """Text to token ids. ``special`` adds the model's beginning-of-text token where it wants one."""
 
@@ -208,7 +232,7 @@ class Tokenize:
     special: bool
 
 
-Command = LoadModel | Generate | Cancel | Tokenize | CheckConstraint
+Command = LoadModel | Generate | Cancel | Tokenize | Detokenize | CheckConstraint
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -240,7 +264,7 @@ class TextPiece:
     """Whole characters of a reply; ``tokens`` is how many tokens the reply has so far.
 
     ``thought`` is what the model thought meanwhile. ``unsaid``: all text before this piece was thought as well, which
-    a closing tag without an opening one has shown only now.
+    a closing tag without an opening one has shown only now. ``logprobs`` are those of its tokens, if they were asked for.
     """
 
     request_id: int
@@ -248,6 +272,17 @@ class TextPiece:
     tokens: int
     thought: str = ""
     unsaid: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token of the reply, as bytes, with its natural logarithm of probability before all samplers; ``top`` has the
+    likeliest tokens at its place, most likely first, each with its own."""
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...]
 
 
 @dataclass(frozen=True)
@@ -286,6 +321,14 @@ class Tokens:
 
     call_id: int
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Detokenized:
+    """The result of a :class:`Detokenize` call."""
+
+    call_id: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -337,6 +380,7 @@ EngineEvent = (
     | Finished
     | Refused
     | Tokens
+    | Detokenized
     | ConstraintChecked
     | EngineStats
     | LogLine

@@ -27,6 +27,8 @@ from server.events import (
     Command,
     Constraint,
     ConstraintChecked,
+    Detokenize,
+    Detokenized,
     EngineEvent,
     Finished,
     Generate,
@@ -40,7 +42,8 @@ from server.events import (
 
 log = logging.getLogger("tavernkeep.engine")
 
-Answer = Tokens | ConstraintChecked
+Call = Tokenize | Detokenize | CheckConstraint
+Answer = Tokens | Detokenized | ConstraintChecked
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
@@ -210,13 +213,19 @@ class EngineClient:
         assert isinstance(answer, Tokens)
         return answer.ids
 
+    def detokenize(self, ids: tuple[int, ...]) -> str:
+        """The text of token ``ids``; those that do not exist add nothing."""
+        answer = self._call(lambda call_id: Detokenize(call_id, ids))
+        assert isinstance(answer, Detokenized)
+        return answer.text
+
     def check_constraint(self, constraint: Constraint) -> str:
         """A sentence on what is wrong with a constraint, for the loaded model's vocabulary, or ""."""
         answer = self._call(lambda call_id: CheckConstraint(call_id, constraint))
         assert isinstance(answer, ConstraintChecked)
         return answer.problem
 
-    def _call(self, build: Callable[[int], Tokenize | CheckConstraint]) -> Answer:
+    def _call(self, build: Callable[[int], Call]) -> Answer:
         """Send a command that is answered once, and wait for that. Raises :class:`EngineDied`."""
         call_id = next(self._ids)
         mailbox: queue.SimpleQueue[Answer | TavernkeepError] = queue.SimpleQueue()
@@ -284,7 +293,7 @@ class EngineClient:
             self._bury(self._epitaph(status))
 
     def _deliver(self, event: EngineEvent) -> None:
-        if isinstance(event, (Tokens, ConstraintChecked)):
+        if isinstance(event, Answer):
             with self._lock:
                 mailbox = self._calls.get(event.call_id)
             if mailbox:

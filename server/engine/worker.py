@@ -32,6 +32,8 @@ from server.events import (
     CheckConstraint,
     Command,
     ConstraintChecked,
+    Detokenize,
+    Detokenized,
     EngineEvent,
     Generate,
     LoadModel,
@@ -72,7 +74,7 @@ class Worker:
         self._writing = threading.Lock()
         self._progress = 0.0
         self._inbox: queue.SimpleQueue[Generate | Cancel] = queue.SimpleQueue()
-        self._calls: queue.SimpleQueue[Tokenize | CheckConstraint] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Tokenize | Detokenize | CheckConstraint] = queue.SimpleQueue()
         self._engine: Engine | None = None
 
     def run(self) -> NoReturn:
@@ -139,7 +141,7 @@ class Worker:
                 self._inbox.put(command)
                 if isinstance(command, Cancel) and self._engine:
                     self._engine.interrupt(command.request_id)
-            elif isinstance(command, (Tokenize, CheckConstraint)):
+            elif isinstance(command, (Tokenize, Detokenize, CheckConstraint)):
                 self._calls.put(command)
 
     def _answer_calls(self, model: LlamaModel) -> None:
@@ -149,6 +151,9 @@ class Worker:
             if isinstance(command, Tokenize):
                 ids = model.vocabulary.tokenize(command.text, special=command.special)
                 self._send([Tokens(command.call_id, tuple(ids))])
+            elif isinstance(command, Detokenize):
+                written = b"".join(map(model.vocabulary.spelling, command.ids))
+                self._send([Detokenized(command.call_id, written.decode("utf-8", "replace"))])
             else:
                 problem = model.samplers.constraints.problem(command.constraint)
                 self._send([ConstraintChecked(command.call_id, problem)])
