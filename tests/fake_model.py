@@ -17,13 +17,15 @@ from dataclasses import dataclass, field, replace
 from server.engine.batch import Batch
 from server.engine.drafts import Drafts
 from server.engine.speculation import DraftRequest, Payoff, Step
-from server.events import Generate, ModelInfo
+from server.events import Generate, ModelInfo, TokenLogprob
 
 END = 256
 IM_END = 257
 THINK, END_THINK = 259, 260
 LONG_PIECES = {258: b"no more### and then some"}
 SPECIAL_TEXTS = {"<|im_end|>": IM_END, "<THINK>": THINK, "</THINK>": END_THINK}
+
+INSTEAD = tuple(b"0123456789")  # drawn in place of a token that is banned
 
 SLOTS_PER_SEQUENCE = 2
 LARGEST_BLOCK = 128
@@ -197,12 +199,16 @@ class Part:
 
 @dataclass
 class ScriptedSampler:
-    """Where one request stands in its script, and how each token was drawn: ``constrained``, and ``also`` which."""
+    """Where one request stands in its script, and how each token was drawn: ``constrained``, and ``also`` which.
+
+    ``furthest`` is how many tokens it has ever had, before some of them were taken back.
+    """
 
     request: Generate
     reply: tuple[int, ...]
     seed: int
     given: int = 0
+    furthest: int = 0
     draws: list[tuple[bool, frozenset[int]]] = field(default_factory=list)
 
     @property
@@ -212,7 +218,8 @@ class ScriptedSampler:
     def follows(self, seen: tuple[int, ...], context: int) -> bool:
         """Whether the next token is due after ``seen``: all so far, or what shifts have left of it."""
         so_far = self.prompt + self.reply[: self.given]
-        if len(so_far) <= context:
+        self.furthest = max(self.furthest, self.given)
+        if len(self.prompt) + self.furthest <= context:
             return seen == so_far
         kept = min(self.request.keep, context // 2)
         rest = seen[kept:]
@@ -255,16 +262,44 @@ class FakeSamplers:
         return self.made[-1]
 
     def sample(
-        self, sampler: ScriptedSampler, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
+        self,
+        sampler: ScriptedSampler,
+        index: int,
+        *,
+        constrained: bool = True,
+        also: frozenset[int] = frozenset(),
+        banned: frozenset[int] = frozenset(),
+        guide: tuple[int, float] | None = None,
     ) -> int:
-        assert index in self.logits, "logits that were not asked for"
-        slot, length = self.logits[index]
-        self._kv.check_slot(slot, length)
-        assert sampler.follows(self._kv.tokens(slot)[:length], self._kv.cells), "the slot holds another sequence"
+        assert sampler.follows(self._seen(index), self._kv.cells), "the slot holds another sequence"
+        guidance = sampler.request.guidance
+        assert (guidance is None) == (guide is None), "guidance that was not asked for, or none that was"
+        if guidance and guide:
+            assert guide[1] == guidance.scale
+            said = sampler.reply[: sampler.given]
+            assert self._seen(guide[0]) == guidance.negative + said, "the guide has read something else"
         token = sampler.reply[sampler.given] if sampler.given < len(sampler.reply) else END
+        if token in banned:
+            token = next(other for other in INSTEAD if other not in banned)
+            sampler.reply = (*sampler.reply[: sampler.given], token, *sampler.reply[sampler.given + 1 :])
         sampler.given += 1
         sampler.draws.append((constrained, also))
         return token
+
+    def _seen(self, index: int) -> tuple[int, ...]:
+        """What the model had read when it gave these logits."""
+        assert index in self.logits, "logits that were not asked for"
+        slot, length = self.logits[index]
+        self._kv.check_slot(slot, length)
+        return self._kv.tokens(slot)[:length]
+
+    def rewind(self, sampler: ScriptedSampler, tokens: ReadOnly[int], count: int) -> None:
+        assert 0 < count <= sampler.given, "more is taken back than was drawn"
+        sampler.given -= count
+
+    def logprobs(self, index: int, token: int, most: int) -> TokenLogprob:
+        assert index in self.logits, "logits that were not asked for"
+        return TokenLogprob(bytes([token]), -1.0, ((b"?", -0.5),) * most)
 
     def gave_up(self, sampler: ScriptedSampler) -> bool:
         return False

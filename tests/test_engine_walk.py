@@ -18,7 +18,7 @@ from server.engine import prefix_cache, ram_store, scheduler
 from server.engine.drafts import Drafts
 from server.engine.engine import Engine
 from server.engine.token_stream import Said
-from server.events import EngineEvent, Finished, FinishReason, Generate, Refused, TextPiece, Thinking
+from server.events import EngineEvent, Finished, FinishReason, Generate, Guidance, Refused, TextPiece, Thinking
 from tests.fake_model import (
     END_THINK,
     SPECIAL_TEXTS,
@@ -50,6 +50,8 @@ WAYS_TO_THINK = (
     Thinking(TAGS, budget=30, closes="</THINK>", closing=" so.</THINK>"),
     Thinking(TAGS, budget=0, closes="</THINK>"),
 )
+BANNED: tuple[tuple[str, ...], ...] = ((), ("ab",), ("ON AND O", "hail", "long"), ("a", "reply, a"))
+GUIDANCE = Guidance(tokens_of("s" * 8 + "nobody"), 1.5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,6 +88,8 @@ class Ask:
     shift: bool
     keep: int
     thinking: int
+    banned: int
+    guided: bool
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ asks = st.builds(
     shift=st.booleans(),
     keep=st.integers(0, 40),
     thinking=st.integers(0, len(WAYS_TO_THINK) - 1),
+    banned=st.sampled_from((0, 0, *range(len(BANNED)))),
+    guided=st.sampled_from((False, False, False, True)),
 )
 walks = st.lists(
     st.one_of(asks, st.builds(Steps, st.integers(1, 20)), st.builds(Cancel, st.integers(0, 3), st.booleans())),
@@ -171,7 +177,8 @@ class Walk:
         prompt = prompt_of(ask)
         number = len(self.asked)
         how = {"max_tokens": ask.max_tokens, "thinking": WAYS_TO_THINK[ask.thinking], "shown": tuple(SPECIAL_TEXTS)}
-        request = Generate(number, tokens_of(prompt), shift=ask.shift, keep=ask.keep, **how)
+        how |= {"banned": BANNED[ask.banned], "guidance": GUIDANCE if ask.guided else None}
+        request = Generate(number, tokens_of(prompt), shift=ask.shift and not ask.guided, keep=ask.keep, **how)
         self.asked.append((request, ask))
         self.events += self.engine.submit(request)
 
@@ -205,17 +212,23 @@ class Walk:
         for request, ask in self.asked:
             events = [event for event in self.events if event.request_id == request.request_id]
             said, end = gathered(events), events[-1]
-            alone, tokens_alone = reply_alone(self.replies[prompt_of(ask)], ask.max_tokens, ask.thinking)
+            alone, tokens_alone = reply_alone(self.replies[prompt_of(ask)], ask.max_tokens, ask.thinking, ask.banned)
+            assert not any(text.lower() in said.text for text in BANNED[ask.banned])
             assert not any(isinstance(event, (Finished, Refused)) for event in events[:-1])
             if isinstance(end, Refused):
-                assert len(request.prompt) + (1 if request.shift else request.max_tokens) > self.model.context
+                reply = 1 if request.shift else request.max_tokens
+                guide = len(GUIDANCE.negative) + reply if ask.guided else 0
+                crowded = len(request.prompt) + reply + guide > self.model.context
+                assert crowded or (ask.guided and self.model.sequences == 1)
                 continue
             assert isinstance(end, Finished)
             assert end.cached_tokens < max(end.prompt_tokens, 1)
             assert end.accepted <= end.drafted
             if request.request_id in self.cancelled:
                 assert end.reason is FinishReason.CANCELLED
-                assert (alone.thought + alone.text).startswith(said.thought + said.text)
+                # Its end may be the beginning of a text that it would have taken back.
+                sure = len(said.text) - max(map(len, BANNED[ask.banned]), default=0)
+                assert (alone.thought + alone.text).startswith(said.thought + said.text[: max(sure, 0)])
             else:
                 assert (said.text, said.thought, end.completion_tokens) == (alone.text, alone.thought, tokens_alone)
 
@@ -233,10 +246,10 @@ def gathered(events: list[EngineEvent]) -> Said:
 
 
 @cache
-def reply_alone(reply: int, max_tokens: int, thinking: int) -> tuple[Said, int]:
+def reply_alone(reply: int, max_tokens: int, thinking: int, banned: int) -> tuple[Said, int]:
     """What is said, in how many tokens, where there is room for everything and nobody else."""
     engine = Engine(FakeModel({"hi": SCRIPTS[reply]}), lambda: 1.0)
-    how = {"thinking": WAYS_TO_THINK[thinking], "shown": tuple(SPECIAL_TEXTS)}
+    how = {"thinking": WAYS_TO_THINK[thinking], "shown": tuple(SPECIAL_TEXTS), "banned": BANNED[banned]}
     events = engine.submit(Generate(0, tokens_of("hi"), max_tokens, **how))
     while not engine.idle:
         events += engine.step()
@@ -246,7 +259,7 @@ def reply_alone(reply: int, max_tokens: int, thinking: int) -> tuple[Said, int]:
 
 @pytest.mark.parametrize("reply", range(len(REPLIES)))
 def test_a_reply_alone_is_its_script(reply):
-    assert reply_alone(reply, 40, 0) == (Said(REPLIES[reply][:40]), min(len(REPLIES[reply]) + 1, 40))
+    assert reply_alone(reply, 40, 0, 0) == (Said(REPLIES[reply][:40]), min(len(REPLIES[reply]) + 1, 40))
 
 
 def walk(machine: Machine, actions: list[Ask | Steps | Cancel], seed: int) -> Walk:

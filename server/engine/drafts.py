@@ -18,8 +18,8 @@ class Drafts:
         self._context = context
 
     def add_to(self, plan: list[Chunk]) -> list[Chunk]:
-        """The plan with drafts, where guessing pays now. Beside prompts nothing is guessed."""
-        if not plan or any(chunk.sequence.reading for chunk in plan):
+        """The plan with drafts, where guessing pays now. Beside prompts and guides nothing is guessed."""
+        if not plan or any(chunk.sequence.reading or chunk.sequence.guide for chunk in plan):
             return plan
         most = min(self._payoff.draft_limit(len(plan)), self._room // len(plan))
         requests = [_request(chunk, most, self._context) for chunk in plan]

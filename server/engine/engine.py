@@ -14,16 +14,18 @@ from server.engine.batch import Batch
 from server.engine.drafts import Drafts
 from server.engine.neighbours import ThreadGovernor
 from server.engine.prefix_cache import KVCache, PrefixCache
+from server.engine.ram_store import Block
 from server.engine.scheduler import Chunk, Scheduler
 from server.engine.sequence import Sequence
 from server.engine.stats import SpeedMeter
 from server.engine.thinking import ThinkingLimit
 from server.engine.token_stream import Said, TokenStream
-from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, TextPiece
+from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, TextPiece, TokenLogprob
 
 LONGEST_GAP = 0.1
 LEAST_READING = 32
 FIRST_SHARE = 4
+MOST_IN_VAIN = 2000  # tokens taken back, besides as many as a reply may have, before it is given up
 
 log = logging.getLogger("tavernkeep.engine")
 
@@ -43,10 +45,19 @@ class Samplers(Protocol):
 
     def make(self, request: Generate, seed: int) -> Any: ...
     def sample(
-        self, sampler: Any, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
+        self,
+        sampler: Any,
+        index: int,
+        *,
+        constrained: bool = True,
+        also: frozenset[int] = frozenset(),
+        banned: frozenset[int] = frozenset(),
+        guide: tuple[int, float] | None = None,
     ) -> int: ...
     def gave_up(self, sampler: Any) -> bool: ...
     def accept(self, sampler: Any, token: int) -> None: ...
+    def rewind(self, sampler: Any, tokens: ReadOnly[int], count: int) -> None: ...
+    def logprobs(self, index: int, token: int, most: int) -> TokenLogprob: ...
 
 
 class Model(Protocol):
@@ -72,12 +83,13 @@ class Model(Protocol):
 class Sampled:
     """A sequence whose logits are there: those after its last token at batch ``index``, then those after its draft.
 
-    ``right`` tokens of the draft were drawn as well; ``wrong``: one was not.
+    ``guide`` is where those of its guide are. ``right`` tokens of the draft were drawn as well; ``wrong``: one was not.
     """
 
     sequence: Sequence
     index: int
     draft: tuple[int, ...]
+    guide: int | None = None
     right: int = 0
     wrong: bool = False
 
@@ -115,12 +127,16 @@ class Engine:
         """Queue a request. A prompt that leaves no room for a reply is refused with a sentence."""
         if not request.prompt:
             return [Refused(request.request_id, "The prompt is empty: the model needs at least one token to continue.")]
+        if request.guidance and (not request.guidance.negative or self._model.sequences < len(("prompt", "negative"))):
+            return [Refused(request.request_id, "There is no room for a negative prompt, or it is empty.")]
         reply = 1 if request.shift else request.max_tokens
-        if len(request.prompt) + reply > self._model.context:
+        prompts = [request.prompt, request.guidance.negative] if request.guidance else [request.prompt]
+        if sum(len(prompt) + reply for prompt in prompts) > self._model.context:
+            numbers = " and ".join(str(len(prompt)) for prompt in prompts)
             return [
                 Refused(
                     request.request_id,
-                    f"The prompt ({len(request.prompt)} tokens) and the reply ({reply}) do not fit"
+                    f"The prompt ({numbers} tokens) and the reply ({reply}) do not fit"
                     f" the context of {self._model.context} tokens.",
                 )
             ]
@@ -140,6 +156,14 @@ class Engine:
         """End the running step early if it reads this request's prompt. For another thread, before a cancel."""
         if request_id in self._interruptible:
             self._model.interrupt(True)
+
+    def save_state(self) -> list[Block]:
+        """What the KV cache holds of the chat that was used last."""
+        return self._cache.newest()
+
+    def load_state(self, blocks: list[Block]) -> int:
+        """Keep a saved chat for the prompt that goes on from it; returns how many of its tokens found room."""
+        return self._cache.restore(blocks)
 
     def step(self) -> list[EngineEvent]:
         """Decode one batch and return what came of it."""
@@ -161,7 +185,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         now = self._clock()
-        running = self._scheduler.running
+        running = self._scheduler.replies
         return replace(
             self._totals,
             running=len(running),
@@ -242,6 +266,7 @@ class Engine:
             self._cache.extend(slot, tokens)
             if complete:
                 sampled.append(Sampled(sequence, index, chunk.draft))
+        sampled = _without_guides(sampled)
         if not self._batch.size:
             return sampled
         self._model.interrupt(False)
@@ -258,19 +283,21 @@ class Engine:
 
     def _take_tokens(self, entry: Sampled) -> list[EngineEvent]:
         """Draw after the last token, and after each token of the draft while the one before it was guessed right."""
-        sequence, slot = entry.sequence, entry.sequence.slot
-        assert slot is not None
+        sequence = entry.sequence
         sequence.first_token = sequence.first_token or self._clock()
         said = Said()
         for ahead, guess in enumerate((*entry.draft, None)):
-            token = self._next_token(sequence, entry.index + ahead)
-            said = said.then(self._take_token(sequence, token))
+            token = self._next_token(entry, entry.index + ahead)
+            said = said.then(self._take_token(sequence, token, entry.index + ahead))
             entry.wrong = guess is not None and token != guess
-            if sequence.finished or token != guess:
+            if self._take_back(sequence) or sequence.finished or token != guess:
                 break
             entry.right += 1
+        # The last token is not read yet. What was guessed or written in vain is more than that.
+        for each in sequence.with_guide:
+            assert each.slot is not None
+            self._cache.trim(each.slot, len(each.tokens) - 1)
         if entry.draft:
-            self._cache.trim(slot, len(slot.tokens) - len(entry.draft) + entry.right)
             self._count_drafts(sequence, len(entry.draft), entry.right)
         events = self._piece(sequence, said)
         if sequence.finished:
@@ -279,36 +306,58 @@ class Engine:
             self._shift(sequence)
         return events
 
-    def _next_token(self, sequence: Sequence, index: int) -> int:
+    def _next_token(self, entry: Sampled, index: int) -> int:
         """Draw the token after the batch entry ``index``, or take the one that ends a thought in the model's place."""
-        samplers, thinking = self._model.samplers, sequence.thinking
-        if not thinking:
-            return samplers.sample(sequence.sampler, index)
-        token = thinking.next_token()
-        if token is None:
-            constrained = not sequence.stream.thinking
-            return samplers.sample(sequence.sampler, index, constrained=constrained, also=thinking.openings)
-        samplers.accept(sequence.sampler, token)
-        return token
+        sequence, samplers, thinking = entry.sequence, self._model.samplers, entry.sequence.thinking
+        token = thinking.next_token() if thinking else None
+        if token is not None:
+            samplers.accept(sequence.sampler, token)
+            return token
+        guidance = sequence.request.guidance
+        return samplers.sample(
+            sequence.sampler,
+            index,
+            constrained=not sequence.stream.thinking,
+            also=thinking.openings if thinking else frozenset(),
+            banned=sequence.forbidden.get(sequence.generated, frozenset()),
+            guide=(entry.guide, guidance.scale) if guidance and entry.guide is not None else None,
+        )
 
-    def _take_token(self, sequence: Sequence, token: int) -> Said:
-        """Add a token to a reply; returns what may leave now."""
-        sequence.tokens.append(token)
-        sequence.generated += 1
+    def _take_token(self, sequence: Sequence, token: int, index: int) -> Said:
+        """Add a token to a reply, drawn after the batch entry ``index``; returns what may leave now."""
+        request, vocabulary, stream = sequence.request, self._model.vocabulary, sequence.stream
+        sequence.append(token)
         if sequence.thinking:
             sequence.thinking.count()
         # A stop text that is shown may be a tag, and in a thought tags come first.
-        stops = token in sequence.stop_tokens and not (sequence.stream.thinking and token in sequence.shown)
-        if stops or self._model.vocabulary.is_end(token):
+        stops = token in sequence.stop_tokens and not (stream.thinking and token in sequence.shown)
+        if stops or (vocabulary.is_end(token) and not request.ignore_eos):
             broken = self._model.samplers.gave_up(sequence.sampler)
             sequence.finished = FinishReason.LENGTH if broken else FinishReason.STOP
             return Said()
-        said = sequence.stream.push(sequence.shown.get(token) or self._model.vocabulary.piece(token))
-        if sequence.stream.stopped:
+        before = stream.state() if sequence.banned else None
+        piece = sequence.shown.get(token) or vocabulary.piece(token)
+        told = request.logprobs >= 0 and not stream.thinking
+        said = stream.push(piece)
+        if told and not stream.thinking:
+            logprob = self._model.samplers.logprobs(index, token, request.logprobs)
+            said = replace(said, logprobs=(logprob,))
+        if stream.stopped:
             sequence.finished = FinishReason.STOP
-        elif sequence.generated >= sequence.request.max_tokens:
+        elif sequence.generated >= request.max_tokens:
             sequence.finished = FinishReason.LENGTH
-        return said
+        return sequence.banned.push(piece, said, before) if sequence.banned and before else said
+
+    def _take_back(self, sequence: Sequence) -> bool:
+        """Take back the tokens that have written a banned text, if any have; the reply goes on before them."""
+        count = sequence.banned.written() if sequence.banned else 0
+        if not count:
+            return False
+        sequence.take_back(count)
+        self._model.samplers.rewind(sequence.sampler, sequence.tokens, count)
+        in_vain = sequence.taken_back > MOST_IN_VAIN + sequence.request.max_tokens
+        sequence.finished = FinishReason.LENGTH if in_vain else None
+        return True
 
     def _shift(self, sequence: Sequence) -> None:
         """The context is full: the older half of what need not be kept goes, and the reply goes on."""
@@ -330,9 +379,23 @@ class Engine:
         self._scheduler.remove(sequence)
         sequence.sampler = None
         closing = sequence.thinking is not None and sequence.thinking.closing
-        return [*self._piece(sequence, sequence.stream.finish(closing=closing)), sequence.summary(self._clock())]
+        rest = sequence.stream.finish(closing=closing)
+        if sequence.banned:
+            rest = sequence.banned.finish().then(rest)
+        return [*self._piece(sequence, rest), sequence.summary(self._clock())]
 
     def _piece(self, sequence: Sequence, said: Said) -> list[EngineEvent]:
         if not said:
             return []
-        return [TextPiece(sequence.request.request_id, said.text, sequence.generated, said.thought, said.unsaid)]
+        request_id, tokens = sequence.request.request_id, sequence.generated
+        return [TextPiece(request_id, said.text, tokens, said.thought, said.unsaid, said.logprobs)]
+
+
+def _without_guides(sampled: list[Sampled]) -> list[Sampled]:
+    """What a token is drawn for; a guide only lends its logits."""
+    indices = {entry.sequence: entry.index for entry in sampled}
+    guides = {entry.sequence.guide for entry in sampled}
+    for entry in sampled:
+        if entry.sequence.guide:
+            entry.guide = indices[entry.sequence.guide]
+    return [entry for entry in sampled if entry.sequence not in guides]

@@ -41,6 +41,12 @@ class Scheduler:
     def idle(self) -> bool:
         return not self.waiting and not self.running
 
+    @property
+    def replies(self) -> list[Sequence]:
+        """The running sequences without the guides."""
+        guides = {sequence.guide for sequence in self.running}
+        return [sequence for sequence in self.running if sequence not in guides]
+
     def enqueue(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
@@ -55,12 +61,14 @@ class Scheduler:
             tokens = as_tokens(sequence.tokens)
             if self._follows_a_reader(tokens):
                 continue
-            if len(self.running) >= self._most or not self._cache.fits(tokens, self._room_beside(sequence)):
+            slots, room = len(sequence.with_guide), self._room_beside(sequence)
+            if len(self.running) + slots > self._most or not self._cache.fits(tokens, room):
                 self._blocked = True
                 break
             self.waiting.remove(sequence)
-            sequence.slot = self._cache.take(tokens)
-            self.running.append(sequence)
+            for each in sequence.with_guide:
+                each.slot = self._cache.take(as_tokens(each.tokens))
+                self.running.append(each)
             admitted.append(sequence)
         return admitted
 
@@ -69,20 +77,18 @@ class Scheduler:
 
         While replies are running, prompts get ``room_beside_replies`` only, so that one step stays short. The oldest
         prompt gets at least half, the others by what they have left: a short question is not stuck behind a long story.
+        A sequence and its guide come to their last tokens in the same step.
         """
         replying = [sequence for sequence in self.running if not sequence.reading]
-        chunks = [Chunk(sequence, 1) for sequence in replying]
+        counts = dict.fromkeys(replying, 1)
         readers = [sequence for sequence in self.running if sequence.reading]
         room = room_beside_replies if replying else room
-        if not readers:
-            return chunks
-        oldest, *others = readers
-        counts = dict.fromkeys(readers, 0)
-        counts[oldest] = min(oldest.pending, room - room // 2 if others else room)
-        for sequence in (*sorted(others, key=lambda sequence: sequence.pending), oldest):
-            left = room - sum(counts.values())
-            counts[sequence] += min(sequence.pending - counts[sequence], left)
-        return chunks + [Chunk(sequence, count) for sequence, count in counts.items() if count]
+        if readers:
+            counts |= _shares(readers, room)
+        for sequence in self.running:
+            if sequence.guide:
+                _keep_together(counts, sequence, sequence.guide)
+        return [Chunk(sequence, count) for sequence, count in counts.items() if count]
 
     def make_room(self, plan: list[Chunk]) -> list[Chunk]:
         """The plan, less the sequences that had to be preempted because its tokens find no room in the cache."""
@@ -90,12 +96,12 @@ class Scheduler:
             if any(chunk.draft for chunk in plan):
                 plan = [Chunk(chunk.sequence, chunk.count) for chunk in plan]
                 continue
-            youngest = max(reversed(self.running), key=lambda sequence: sequence.arrived)
-            assert len(self.running) > 1, "one sequence alone always fits"
+            youngest = max(reversed(self.replies), key=lambda sequence: sequence.arrived)
+            assert len(self.replies) > 1, "one reply alone always fits"
             self._leave(youngest)
             self.waiting.appendleft(youngest)
             self._blocked = True
-            plan = [chunk for chunk in plan if chunk.sequence is not youngest]
+            plan = [chunk for chunk in plan if chunk.sequence not in youngest.with_guide]
         return plan
 
     def remove(self, sequence: Sequence) -> None:
@@ -113,19 +119,40 @@ class Scheduler:
         return None
 
     def _leave(self, sequence: Sequence) -> None:
-        assert sequence.slot is not None
-        self.running.remove(sequence)
-        self._cache.release(sequence.slot)
-        sequence.slot = None
+        for each in sequence.with_guide:
+            assert each.slot is not None
+            self.running.remove(each)
+            self._cache.release(each.slot)
+            each.slot = None
 
     def _room_beside(self, sequence: Sequence) -> int:
         """Cells that must be left besides its prompt's when a sequence starts, so that none is preempted soon."""
+        own = len(sequence.guide.tokens) if sequence.guide else 0
         if not self.running:
-            return 0
-        replies = [min(ROOM_TO_REPLY, each.request.max_tokens - each.generated) for each in (*self.running, sequence)]
-        return sum(other.pending for other in self.running) + sum(replies)
+            return own
+        everyone = (*self.running, *sequence.with_guide)
+        replies = [min(ROOM_TO_REPLY, each.request.max_tokens - each.generated) for each in everyone]
+        return own + sum(other.pending for other in self.running) + sum(replies)
 
     def _follows_a_reader(self, tokens: Tokens) -> bool:
         readers = [other for other in self.running if other.reading] if self._share_prefixes else []
         worth = max((common_prefix(other.tokens, tokens) for other in readers), default=0)
         return worth > WORTH_WAITING and worth > self._cache.known(tokens) + WORTH_WAITING
+
+
+def _shares(readers: list[Sequence], room: int) -> dict[Sequence, int]:
+    """How many tokens each of the ``readers`` reads next, of ``room`` in all."""
+    oldest, *others = readers
+    counts = dict.fromkeys(readers, 0)
+    counts[oldest] = min(oldest.pending, room - room // 2 if others else room)
+    for sequence in (*sorted(others, key=lambda sequence: sequence.pending), oldest):
+        left = room - sum(counts.values())
+        counts[sequence] += min(sequence.pending - counts[sequence], left)
+    return counts
+
+
+def _keep_together(counts: dict[Sequence, int], sequence: Sequence, guide: Sequence) -> None:
+    """Whichever of the two would be ready before the other waits with its last token."""
+    for one, other in ((sequence, guide), (guide, sequence)):
+        if counts[one] == one.pending and counts[other] < other.pending:
+            counts[one] -= 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from server.engine.banned_texts import BannedTexts
 from server.engine.prefix_cache import Slot
 from server.engine.thinking import ThinkingLimit
 from server.engine.token_stream import TokenStream
@@ -33,6 +35,10 @@ class Sequence:
     stop_tokens: frozenset[int] = frozenset()
     shown: Mapping[int, bytes] = field(default_factory=dict)
     thinking: ThinkingLimit | None = None
+    banned: BannedTexts | None = field(init=False)
+    forbidden: defaultdict[int, frozenset[int]] = field(init=False)
+    taken_back: int = 0
+    guide: Sequence | None = field(init=False)
     seed: int = field(init=False)
     started: float = 0.0
     first_token: float = 0.0
@@ -42,7 +48,14 @@ class Sequence:
     finished: FinishReason | None = None
 
     def __post_init__(self) -> None:
-        self.tokens = list(self.request.prompt)
+        request = self.request
+        self.tokens = list(request.prompt)
+        self.banned = BannedTexts(request.banned, self.stream) if request.banned else None
+        self.forbidden = defaultdict(frozenset)
+        self.guide = None
+        if request.guidance:
+            alike = replace(request, prompt=request.guidance.negative, guidance=None, banned=())
+            self.guide = Sequence(alike, self.arrived, TokenStream())
         asked = self.request.sampling.seed
         self.seed = asked & 0x7FFFFFFF if asked >= 0 else random.getrandbits(31)
 
@@ -60,6 +73,30 @@ class Sequence:
     def reading(self) -> bool:
         """Still reading: its prompt, or all it had after it was preempted."""
         return self.generated == 0 or self.pending > 1
+
+    @property
+    def with_guide(self) -> tuple[Sequence, ...]:
+        """The sequence and its guide, if it has one."""
+        return (self, self.guide) if self.guide else (self,)
+
+    def append(self, token: int) -> None:
+        """Add a token to the reply."""
+        for sequence in self.with_guide:
+            sequence.tokens.append(token)
+            sequence.generated += 1
+
+    def take_back(self, count: int) -> None:
+        """The last ``count`` tokens of the reply have never been, and the first of them may not come there again."""
+        assert self.banned is not None
+        self.banned.take_back(count)
+        token, place = self.tokens[-count], self.generated - count
+        for later in [each for each in self.forbidden if each > place]:
+            del self.forbidden[later]
+        self.forbidden[place] |= {token}
+        self.taken_back += count
+        for sequence in self.with_guide:
+            del sequence.tokens[-count:]
+            sequence.generated -= count
 
     def summary(self, now: float) -> Finished:
         """The event that closes this generation, at time ``now`` (seconds)."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from server.events import Thinking
+from server.engine.marks import Marks
+from server.events import Thinking, TokenLogprob
 
 BETWEEN_THOUGHTS = "\n\n"
 
@@ -19,15 +19,26 @@ class Said:
     text: str = ""
     thought: str = ""
     unsaid: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.text or self.thought or self.unsaid)
+        return bool(self.text or self.thought or self.unsaid or self.logprobs)
 
     def then(self, later: Said) -> Said:
         """Both in one."""
         if later.unsaid:
-            return Said(later.text, self.thought + self.text + later.thought, unsaid=True)
-        return Said(self.text + later.text, self.thought + later.thought, self.unsaid)
+            return Said(later.text, self.thought + self.text + later.thought, unsaid=True, logprobs=later.logprobs)
+        thought, logprobs = self.thought + later.thought, self.logprobs + later.logprobs
+        return Said(self.text + later.text, thought, self.unsaid, logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """All that changes in a stream; what it refers to is never changed in place but for the two told apart here."""
+
+    stream: dict[str, Any]
+    stops: dict[str, Any]
+    decoder: tuple[bytes, int]
 
 
 class TokenStream:
@@ -54,7 +65,7 @@ class TokenStream:
             self._ends[start] = (*self._ends.get(start, ()), end)
         self._dropped = frozenset(told.dropped)
         closings = {end for _, end in told.tags} - set(stop)
-        self._speech_marks = self._marks = _Marks((*self._ends, *closings, *told.dropped))
+        self._speech_marks = self._marks = Marks((*self._ends, *closings, *told.dropped))
         self._blank = thinking is not None  # nothing but whitespace was said since the beginning or the last thought
         self._lead = ""  # whitespace that is lost if a thought follows
         self._tags_seen = False
@@ -75,6 +86,16 @@ class TokenStream:
     def stopped(self) -> bool:
         """Whether a stop text has ended the reply."""
         return self._stops.stopped
+
+    def state(self) -> StreamState:
+        """Where the stream stands, for :meth:`restore`. To be taken between two pushes."""
+        return StreamState(dict(vars(self)), dict(vars(self._stops)), self._decoder.getstate())
+
+    def restore(self, state: StreamState) -> None:
+        """What was pushed since ``state`` was taken has never been."""
+        vars(self).update(state.stream)
+        vars(self._stops).update(state.stops)
+        self._decoder.setstate(state.decoder)
 
     def push(self, piece: bytes) -> Said:
         """Take a token's bytes; return what may leave now. Sets ``stopped`` when a stop text is complete."""
@@ -160,7 +181,7 @@ class TokenStream:
             self._unsay()
         self.thinking = True
         self.closing_tag = ends[0]
-        self._marks = _Marks(ends)
+        self._marks = Marks(ends)
         self._lead = ""
         self._thought_blank = True
         self._thought_gap = BETWEEN_THOUGHTS if self._thought_any else ""
@@ -184,7 +205,7 @@ class _Stops:
     """Ends what is said at the first stop text."""
 
     def __init__(self, stop: tuple[str, ...], keep: bool) -> None:
-        self._marks = _Marks(stop)
+        self._marks = Marks(stop)
         self._keep = keep
         self._held = ""
         self.stopped = False
@@ -209,33 +230,3 @@ class _Stops:
         """What is held, which then counts no longer."""
         text, self._held = self._held, ""
         return text
-
-
-class _Marks:
-    """Finds the first of several texts in a text that grows."""
-
-    def __init__(self, marks: Iterable[str]) -> None:
-        self._marks = tuple(filter(None, marks))
-        self._longest = max(map(len, self._marks), default=0)
-        self._any = re.compile("|".join(map(re.escape, self._marks)))
-        self._first = re.compile("|".join(sorted({re.escape(mark[0]) for mark in self._marks})))
-
-    def first(self, text: str) -> tuple[int, int] | None:
-        """Start and end of the one that is complete first, so that a reply does not depend on where its tokens end.
-
-        Of those that end together the longest counts.
-        """
-        if not self._marks or not self._any.search(text):
-            return None
-        ends = ((start + len(mark), start) for mark in self._marks if (start := text.find(mark)) >= 0)
-        end, start = min(ends)
-        return start, end
-
-    def undecided(self, text: str) -> int:
-        """Where that begins which may become one of them with the next letters; the text's length if there is none."""
-        if self._longest > 1:
-            for letter in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
-                tail = text[letter.start() :]
-                if any(len(tail) < len(mark) and mark.startswith(tail) for mark in self._marks):
-                    return letter.start()
-        return len(text)
