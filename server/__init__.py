@@ -9,6 +9,7 @@ events.py              the dataclasses that cross threads and processes
 settings.py            the one table of settings: name, default, limits, help
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files -> settings
+admin.py               the models and configurations that clients may change to
 errors.py              the one error family: status, code, sentence, hint
 
 api/                   routes and shapes, no logic
@@ -19,6 +20,7 @@ api/                   routes and shapes, no logic
   sse.py               server-sent events: frames, and the loop from generation to frames
   health.py            /health
   kobold.py            the KoboldAI and KoboldCpp dialect
+  admin.py             KoboldCpp's admin routes: change the model, keep conversations
   openai.py            the OpenAI dialect
   prompt.py            which template is used and why, and the prompt it makes
 
@@ -62,6 +64,7 @@ engine/                the engine process and the launcher's side of it
   prefix_cache.py      slots and the tokens they hold, so that no prompt is read twice
   cells.py             which cells of the KV cache each slot holds
   ram_store.py         prompts that fell out of the KV cache
+  kv_states.py         conversations on disk
   tokens.py            comparing lists of tokens
   batch.py             one llama.cpp batch being filled
   sampling.py          sampler settings -> llama.cpp's chain

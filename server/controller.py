@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
 import psutil
 
 from server.engine.client import EngineClient, Generation
-from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
+from server.errors import ModelLoadError, ModelNotReady, ServerBusy, TavernkeepError
 from server.events import (
     EngineEvent,
     EngineState,
@@ -29,6 +30,8 @@ from server.events import (
     ModelLoaded,
     RequestRow,
     Snapshot,
+    StateAction,
+    StateUsed,
     TemplateInfo,
 )
 from server.model import gguf
@@ -53,12 +56,18 @@ KV_TYPES = ("f16", "q8_0", "q4_0")  # by their quantkv
 
 
 class Controller:
-    """Owns the engine process and the HTTP server. Every method may be called from any thread."""
+    """Owns the engine process and the HTTP server. Every method may be called from any thread.
+
+    ``settings`` are in force; ``initial`` were, before clients swapped the model.
+    """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
+        self.initial = self.settings
         self._operating = threading.Lock()
+        self._swapping = threading.Lock()
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
         self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
@@ -82,24 +91,18 @@ class Controller:
         and when the settings or the port cannot be used, it raises :class:`TavernkeepError` and nothing has changed.
         """
         with self._operating:
-            choice = templates.read_choice(settings.chatcompletionsadapter)
-            if choice:
-                templates.check(choice, self._renderer)
-            problem = _problem_with(settings)
-            if problem and self._now.state is EngineState.READY:
-                raise problem
-            # Set before listening, because the guard reads them from the first request on.
-            previous, self.settings = self.settings, settings
-            try:
-                self._listen(settings)
-            except TavernkeepError:
-                self.settings = previous
-                raise
-            self._choice = choice
-            if problem:
-                self._change(state=EngineState.FAILED, sentence=str(problem))
-            else:
-                self._load(settings)
+            self._start(settings)
+            self.initial = settings
+
+    def swap(self, settings: Settings | None) -> None:
+        """As :meth:`start`, in the background; with None the model is only freed. The port stays open.
+
+        A model that cannot be loaded after all gives way to the one before. Raises :class:`ServerBusy` while another
+        swap is under way.
+        """
+        if not self._swapping.acquire(blocking=False):
+            raise ServerBusy("The model is being changed already.", "Try again when /health says that it is ready.")
+        threading.Thread(target=self._swap, args=(settings,), name="swap", daemon=True).start()
 
     def stop(self) -> None:
         """End running replies, free the model's memory and close the port; returns when that is done."""
@@ -131,6 +134,10 @@ class Controller:
     def inspect_model(self, path: str) -> ModelFile:
         """Read a GGUF file's header. Raises :class:`ModelLoadError` if it is missing, cut off or not GGUF."""
         return gguf.inspect(path)
+
+    def use_state(self, action: StateAction, slot: int = 0) -> StateUsed:
+        """Look at, save, load or clear a conversation on disk. Raises :class:`ModelNotReady`."""
+        return self._ready().engine.use_state(action, slot)
 
     def templates(self) -> tuple[str, ...]:
         """Names for the instruct template: ``AutoGuess`` first, then the presets."""
@@ -171,9 +178,9 @@ class Controller:
         """The text of token ``ids``. Raises :class:`ModelNotReady`."""
         return self._ready().engine.detokenize(ids)
 
-    def text_so_far(self, genkey: str) -> str:
-        """What the current reply of ``genkey`` has said; readable until that key's next reply starts."""
-        return self._ledger.text(genkey)
+    def reply_of(self, genkey: str) -> Generation | None:
+        """The current reply of ``genkey``, or its last until the next one starts; None if there was none."""
+        return self._ledger.current(genkey)
 
     def abort(self, genkey: str, client: str) -> bool:
         """Stop the replies of ``genkey`` (or of a client that uses none); True if there were any."""
@@ -199,6 +206,59 @@ class Controller:
         return self._ledger.totals()
 
     # --- inside ---
+
+    def _start(self, settings: Settings) -> None:
+        choice = templates.read_choice(settings.chatcompletionsadapter)
+        if choice:
+            templates.check(choice, self._renderer)
+        problem = _problem_with(settings)
+        if problem and self._now.state is EngineState.READY:
+            raise problem
+        # Set before listening, because the guard reads them from the first request on.
+        previous, self.settings = self.settings, settings
+        try:
+            self._listen(settings)
+        except TavernkeepError:
+            self.settings = previous
+            raise
+        self._choice = choice
+        if problem:
+            self._change(state=EngineState.FAILED, sentence=str(problem))
+        else:
+            self._load(settings)
+
+    def _swap(self, settings: Settings | None) -> None:
+        try:
+            with self._operating:
+                before, works = self.settings, self._now.state in (EngineState.READY, EngineState.LOADING)
+                if not self._http:  # it was stopped meanwhile
+                    return
+                if not settings:
+                    self._unload()
+                    log.info("The model was unloaded.")
+                    return
+                self._start(settings)
+                engine = self._engine
+            with self._changed:
+                self._changed.wait_for(lambda: not self._is_loading(engine))
+            with self._operating:
+                if works and self._engine is engine and self._now.state is EngineState.FAILED:
+                    reason = self._now.sentence
+                    self._start(before)
+                    self._not_taken(settings, reason)
+        except TavernkeepError as error:
+            assert settings
+            self._not_taken(settings, str(error))
+        finally:
+            self._swapping.release()
+
+    def _is_loading(self, engine: EngineClient | None) -> bool:
+        return self._engine is engine and self._now.state is EngineState.LOADING
+
+    def _not_taken(self, settings: Settings, reason: str) -> None:
+        sentence = f"{Path(settings.model).name} was not loaded: {reason}"
+        log.error("%s", sentence)
+        self._change(sentence=sentence)
 
     def _listen(self, settings: Settings) -> None:
         """Listen on the settings' address. What the previous model was saying ends before its port closes."""
@@ -283,6 +343,7 @@ class Controller:
             if of and (of is not self._engine or before.state is EngineState.FAILED):
                 return
             self._now = after = replace(before, **changes)
+            self._changed.notify_all()
         if after.state is not before.state and after.state in (EngineState.READY, EngineState.FAILED):
             log.log(logging.INFO if after.state is EngineState.READY else logging.ERROR, "%s", _describe(after))
 
@@ -348,7 +409,12 @@ def load_command(settings: Settings) -> LoadModel:
         prompt_lookup=settings.promptlookup,
         game_mode=settings.gamemode,
         low_priority=settings.lowpriority or settings.gamemode,
+        state_folder=os.path.abspath(settings.statedir or _default_state_folder()),
     )
+
+
+def _default_state_folder() -> str:
+    return os.path.join(platformdirs.user_data_dir("tavernkeep", appauthor=False), "kv_states")
 
 
 def _problem_with(settings: Settings) -> ModelLoadError | None:

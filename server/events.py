@@ -135,6 +135,7 @@ class LoadModel:
     experts stay in RAM. ``sliding_window`` keeps only the window of such models, which saves memory and gives up
     reading less. ``cache_ram`` is in bytes, for prompts that fall out of the KV cache. ``draft_tokens`` are guessed
     ahead in each step, by ``draft_model`` or, without one, with ``prompt_lookup`` from the text so far.
+    ``state_folder`` is where conversations are saved.
     """
 
     path: str
@@ -167,6 +168,7 @@ class LoadModel:
     prompt_lookup: bool = False
     game_mode: bool = False
     low_priority: bool = False
+    state_folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,10 @@ class Generate:
     ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end. With
     ``shift`` a reply that reaches the end of the context goes on: the first ``keep`` tokens stay, the oldest of the
     others go. Without it the reply ends there. ``shown`` are special tokens whose text is part of the reply. Without
-    ``thinking`` nothing is told apart. With ``ignore_eos`` the model's own end may be drawn, and the reply goes on; before
-    ``min_tokens`` it may not be drawn. The reply never says one of ``banned`` texts, in upper or lower case. ``logprobs``
-    likeliest tokens are told beside each token of the reply; -1 tells none, and not the token's own probability.
+    ``thinking`` nothing is told apart. With ``bypass_eos`` the model's own end may be drawn, and the reply goes on;
+    before ``min_tokens`` it may not be drawn. The reply never says one of ``banned`` texts, in upper or lower case.
+    ``logprobs`` likeliest tokens are told beside each token of the reply; -1 tells none, and not the token's own
+    probability. With ``render_special`` special tokens are written out.
     """
 
     request_id: int
@@ -187,11 +190,12 @@ class Generate:
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     ban_eos: bool = False
-    ignore_eos: bool = False
+    bypass_eos: bool = False
     min_tokens: int = 0
     banned: tuple[str, ...] = ()
     guidance: Guidance | None = None
     logprobs: int = -1
+    render_special: bool = False
     shift: bool = False
     keep: int = 0
     sampling: Sampling = field(default_factory=Sampling)
@@ -232,7 +236,25 @@ class Tokenize:
     special: bool
 
 
-Command = LoadModel | Generate | Cancel | Tokenize | Detokenize | CheckConstraint
+class StateAction(enum.Enum):
+    """What to do with a saved conversation: look at all, save, load or clear the one in a slot."""
+
+    LOOK = "look"
+    SAVE = "save"
+    LOAD = "load"
+    CLEAR = "clear"
+
+
+@dataclass(frozen=True)
+class UseState:
+    """Do ``action`` with the conversation in ``slot``. What is saved is the one that was used last."""
+
+    call_id: int
+    action: StateAction
+    slot: int = 0
+
+
+Command = LoadModel | Generate | Cancel | Tokenize | Detokenize | CheckConstraint | UseState
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -264,7 +286,8 @@ class TextPiece:
     """Whole characters of a reply; ``tokens`` is how many tokens the reply has so far.
 
     ``thought`` is what the model thought meanwhile. ``unsaid``: all text before this piece was thought as well, which
-    a closing tag without an opening one has shown only now. ``logprobs`` are those of its tokens, if they were asked for.
+    a closing tag without an opening one has shown only now. ``logprobs`` are those of its tokens, if they were asked
+    for.
     """
 
     request_id: int
@@ -340,6 +363,28 @@ class ConstraintChecked:
 
 
 @dataclass(frozen=True)
+class KeptState:
+    """A saved conversation; without tokens there is none. ``size`` is in bytes."""
+
+    tokens: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class StateUsed:
+    """The result of a :class:`UseState` call: a sentence on why it could not be done, or "".
+
+    ``newest`` is the conversation that would be saved, was saved or was loaded; ``kept``, after a look, what each slot
+    holds.
+    """
+
+    call_id: int
+    problem: str = ""
+    newest: KeptState = KeptState()
+    kept: tuple[KeptState, ...] = ()
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """The engine's pulse, sent a few times a second while it works and once when it falls idle.
 
@@ -382,6 +427,7 @@ EngineEvent = (
     | Tokens
     | Detokenized
     | ConstraintChecked
+    | StateUsed
     | EngineStats
     | LogLine
 )

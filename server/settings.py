@@ -241,6 +241,23 @@ class Settings:
         "",
         "Addresses or subnets that may connect when --host opens the network, e.g. 172.16.0.0/12,192.168.1.20.",
     )
+    admin: bool = _setting(
+        False,
+        "Let clients on this PC change the model and keep conversations on disk, through /api/admin.",
+    )
+    adminpassword: str = _setting(
+        "",
+        "Key for /api/admin, sent as 'Authorization: Bearer KEY'; with it other PCs may use that too.",
+        secret=True,
+    )
+    admindir: str = _setting(
+        "",
+        "Folder of the models and .kcpps files that /api/admin offers; without one, the folder of the model.",
+    )
+    statedir: str = _setting(
+        "",
+        "Folder for the conversations that /api/admin keeps; without one, a folder of Tavernkeep's in your user data.",
+    )
     quiet: bool = _setting(False, "Log warnings and errors only.")
 
     def __post_init__(self) -> None:

@@ -238,6 +238,9 @@ class FakeVocabulary:
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < END else LONG_PIECES.get(token, b"")
 
+    def spelling(self, token: int) -> bytes:
+        return next((text.encode() for text, known in SPECIAL_TEXTS.items() if known == token), self.piece(token))
+
     def is_end(self, token: int) -> bool:
         return token == END
 

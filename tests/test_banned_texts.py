@@ -124,7 +124,7 @@ def test_nobody_is_told_probabilities_that_nobody_asked_for():
 
 
 def test_a_reply_that_ignores_the_end_goes_on_behind_it():
-    assert Reply((*tokens_of("a"), 256, *tokens_of("b")), ignore_eos=True, max_tokens=3).text == "ab"
+    assert Reply((*tokens_of("a"), 256, *tokens_of("b")), bypass_eos=True, max_tokens=3).text == "ab"
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

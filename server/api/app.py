@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from server.api import guard, health, kobold, openai, prompt
+from server.api import admin, guard, health, kobold, openai, prompt
 from server.errors import BadRequest, NotFound, TavernkeepError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.merge_slashes = False
     app.json = _Json(app)
     guard.install(app, lambda: controller.settings)
-    for dialect in (health, prompt, kobold, openai):
+    for dialect in (health, prompt, kobold, admin, openai):
         app.register_blueprint(dialect.blueprint(controller))
     app.register_error_handler(Exception, _dress)
     return app

@@ -20,12 +20,12 @@ def blueprint(controller: Controller) -> Blueprint:
     def health() -> tuple[dict[str, Any], int]:
         now = controller.snapshot()
         body: dict[str, Any] = {"status": now.state.value}
+        if now.sentence:
+            body["message"] = now.sentence
         if now.state is EngineState.READY and now.model:
             return {**body, "model": now.model.name, **_figures(now.stats)}, 200
         if now.state is EngineState.LOADING:
             body["progress"] = round(now.progress, 3)
-        if now.sentence:
-            body["message"] = now.sentence
         return body, 503
 
     return routes

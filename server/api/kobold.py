@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Response
 
-from server.api import caller, sse
+from server.api import admin, caller, logprobs, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
 from server.events import EngineState, EngineStats, Finished, FinishReason, TextPiece
@@ -82,7 +82,7 @@ def blueprint(controller: Controller) -> Blueprint:
             "tts": False,
             "embeddings": False,
             "savedata": False,
-            "admin": 0,
+            "admin": admin.level(controller.settings),
             "guidance": False,
             "jinja": False,
         }
@@ -117,7 +117,7 @@ def blueprint(controller: Controller) -> Blueprint:
             "text": generation.text,
             "tool_calls": [],
             "finish_reason": sse.finish_word(finished),
-            "logprobs": None,
+            "logprobs": logprobs.both_shapes(generation.logprobs),
             "prompt_tokens": finished.prompt_tokens,
             "completion_tokens": finished.completion_tokens,
             **thought,
@@ -139,7 +139,13 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.route("/api/extra/generate/check", methods=["GET", "POST"])
     def check() -> dict[str, Any]:
-        return {"results": [{"text": controller.text_so_far(genkey())}]}
+        reply = controller.reply_of(genkey())
+        return {"results": [{"text": reply.text if reply else ""}]}
+
+    @routes.route("/api/extra/last_logprobs", methods=["GET", "POST"])
+    def last_logprobs() -> dict[str, Any]:
+        reply = controller.reply_of(genkey())
+        return {"logprobs": logprobs.both_shapes(reply.logprobs) if reply else None}
 
     @routes.post("/api/extra/abort")
     def abort() -> dict[str, str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 
-from server.api import caller, sse
+from server.api import caller, logprobs, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
-from server.events import Finished, FinishReason, TextPiece, Trimmed
+from server.events import Finished, FinishReason, TextPiece, TokenLogprob, Trimmed
 from server.reply.parts import Arguments, CallBegun, Content, Part, gathered
 from server.reply.tool_calls import ToolCallParser
 from server.request import openai as openai_json
@@ -39,6 +39,7 @@ class Shape:
     said: Callable[[str], Json]
     thought: Callable[[str], Json]
     last: Json
+    logprobs: Callable[[Sequence[TokenLogprob], int], Json | None]
 
 
 CHAT = Shape(
@@ -50,6 +51,7 @@ CHAT = Shape(
     said=lambda text: {"delta": {"content": text}},
     thought=lambda text: {"delta": {"reasoning_content": text}},
     last={"delta": {}},
+    logprobs=lambda entries, _offset: logprobs.of_chat(entries),
 )
 TEXT = Shape(
     route="/v1/completions",
@@ -60,6 +62,7 @@ TEXT = Shape(
     said=lambda text: {"text": text},
     thought=lambda text: {"text": "", "reasoning": text},  # OpenRouter's name; only for those who ask for it
     last={"text": ""},
+    logprobs=lambda entries, offset: logprobs.of_text(entries, offset),
 )
 
 
@@ -140,7 +143,7 @@ def _whole_choice(
     thought = generation.thought if prepared.shows_thought else ""
     if shape is TEXT:
         part: Json = {"text": generation.text, **({"reasoning": thought} if thought else {})}
-        return _choice(part, sse.finish_word(finished))
+        return _choice(part, sse.finish_word(finished), shape.logprobs(generation.logprobs, 0))
     parts: list[Part] = [Content(generation.text)]
     if parser:
         parts = [*parser.push(generation.text), *parser.finish(complete=_complete(finished))]
@@ -153,7 +156,8 @@ def _whole_choice(
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in calls
         ]
-    return _choice({"message": message}, _finish_word(finished, parser if calls else None))
+    finish = _finish_word(finished, parser if calls else None)
+    return _choice({"message": message}, finish, shape.logprobs(generation.logprobs, 0))
 
 
 class _Stream:
@@ -176,6 +180,7 @@ class _Stream:
         self._parser = parser
         self._include_usage = include_usage
         self._called = False
+        self._told = 0  # letters
 
     def frames(self, gone: Callable[[], bool]) -> Iterator[bytes]:
         if self._shape.first:
@@ -189,7 +194,7 @@ class _Stream:
             parts = self._parser.push(piece.text)
             if self._parser.done:
                 self._generation.cancel()  # one call was wanted, and here it is
-        return (self._chunk(thought) if thought else b"") + self._parts(parts)
+        return (self._chunk(thought) if thought else b"") + self._parts(parts, piece.logprobs)
 
     def _end(self, finished: Finished) -> bytes:
         rest = self._parts(self._parser.finish(complete=_complete(finished))) if self._parser else b""
@@ -200,12 +205,19 @@ class _Stream:
             usage = sse.data_frame({**self._head, "choices": [], "usage": figures})
         return rest + last + usage + sse.DONE
 
-    def _parts(self, parts: Sequence[Part]) -> bytes:
+    def _parts(self, parts: Sequence[Part], told: Sequence[TokenLogprob] = ()) -> bytes:
+        """The chunks of ``parts``. Probabilities go with the first of them, or with an empty one where there is none."""
         self._called = self._called or any(isinstance(part, CallBegun) for part in parts)
-        return b"".join(self._chunk(_delta(part, self._shape)) for part in parts)
+        if told and not parts:
+            parts = [Content("")]
+        found = self._shape.logprobs(told, self._told)
+        self._told += sum(len(part.text) for part in parts if isinstance(part, Content))
+        return b"".join(
+            self._chunk(_delta(part, self._shape), told=None if at else found) for at, part in enumerate(parts)
+        )
 
-    def _chunk(self, part: Json, reason: str | None = None) -> bytes:
-        return sse.data_frame({**self._head, "choices": [_choice(part, reason)]})
+    def _chunk(self, part: Json, reason: str | None = None, told: Json | None = None) -> bytes:
+        return sse.data_frame({**self._head, "choices": [_choice(part, reason, told)]})
 
 
 def _delta(part: Part, shape: Shape) -> Json:
@@ -233,8 +245,8 @@ def _finish_word(finished: Finished, called: ToolCallParser | None) -> str:
     return "length" if cut_off else "tool_calls"
 
 
-def _choice(part: Json, reason: str | None) -> Json:
-    return {"index": 0, **part, "logprobs": None, "finish_reason": reason}
+def _choice(part: Json, reason: str | None, told: Json | None = None) -> Json:
+    return {"index": 0, **part, "logprobs": told, "finish_reason": reason}
 
 
 def _usage(finished: Finished, trimmed: Trimmed | None) -> Json:

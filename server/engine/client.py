@@ -34,19 +34,24 @@ from server.events import (
     Generate,
     LoadModel,
     Refused,
+    StateAction,
+    StateUsed,
     TextPiece,
     Tokenize,
+    TokenLogprob,
     Tokens,
     Trimmed,
+    UseState,
 )
 
 log = logging.getLogger("tavernkeep.engine")
 
-Call = Tokenize | Detokenize | CheckConstraint
-Answer = Tokens | Detokenized | ConstraintChecked
+Call = Tokenize | Detokenize | CheckConstraint | UseState
+Answer = Tokens | Detokenized | ConstraintChecked | StateUsed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
+STATE_TIMEOUT = 600.0  # gigabytes may have to go to a slow disk
 EXIT_TIMEOUT = 5.0
 LAST_WORDS_TIMEOUT = 1.0
 KEPT_LINES = 200
@@ -56,9 +61,9 @@ TELLING = re.compile(r"GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memor
 class Generation:
     """One reply as the launcher sees it: a mailbox of its events, and all it has said so far.
 
-    ``thought`` is what it has thought so far. ``genkey`` is the name a Kobold client gave it;
-    ``client`` and ``route`` say who asked, for people; ``trimmed``, what
-    of its prompt was left out.
+    ``thought`` is what it has thought so far, ``logprobs`` belong to the tokens of the text. ``genkey`` is the name a
+    Kobold client gave it; ``client`` and ``route`` say who asked, for people; ``trimmed``, what of its prompt was left
+    out.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Generation:
         self.route = route
         self.text = ""
         self.thought = ""
+        self.logprobs: list[TokenLogprob] = []
         self.tokens = 0
         self.finished: Finished | None = None
         self.error: TavernkeepError | None = None
@@ -116,8 +122,10 @@ class Generation:
             if event.unsaid:
                 self.thought += self.text
                 self.text = ""
+                self.logprobs = []
             self.thought += event.thought
             self.text += event.text
+            self.logprobs += event.logprobs
             self.tokens = event.tokens
         elif isinstance(event, Finished):
             self.finished = event
@@ -225,7 +233,13 @@ class EngineClient:
         assert isinstance(answer, ConstraintChecked)
         return answer.problem
 
-    def _call(self, build: Callable[[int], Call]) -> Answer:
+    def use_state(self, action: StateAction, slot: int = 0) -> StateUsed:
+        """Look at, save, load or clear a saved conversation."""
+        answer = self._call(lambda call_id: UseState(call_id, action, slot), timeout=STATE_TIMEOUT)
+        assert isinstance(answer, StateUsed)
+        return answer
+
+    def _call(self, build: Callable[[int], Call], timeout: float = CALL_TIMEOUT) -> Answer:
         """Send a command that is answered once, and wait for that. Raises :class:`EngineDied`."""
         call_id = next(self._ids)
         mailbox: queue.SimpleQueue[Answer | TavernkeepError] = queue.SimpleQueue()
@@ -235,7 +249,7 @@ class EngineClient:
             self._calls[call_id] = mailbox
         try:
             self._send(build(call_id))
-            answer = mailbox.get(timeout=CALL_TIMEOUT)
+            answer = mailbox.get(timeout=timeout)
         except queue.Empty:
             raise EngineDied("The engine process does not answer.") from None
         finally:

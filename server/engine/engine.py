@@ -35,6 +35,7 @@ class Vocabulary(Protocol):
 
     def tokenize(self, text: str, *, special: bool) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
+    def spelling(self, token: int) -> bytes: ...
     def is_end(self, token: int) -> bool: ...
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]: ...
     def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]: ...
@@ -331,12 +332,13 @@ class Engine:
             sequence.thinking.count()
         # A stop text that is shown may be a tag, and in a thought tags come first.
         stops = token in sequence.stop_tokens and not (stream.thinking and token in sequence.shown)
-        if stops or (vocabulary.is_end(token) and not request.ignore_eos):
+        if stops or (vocabulary.is_end(token) and not request.bypass_eos):
             broken = self._model.samplers.gave_up(sequence.sampler)
             sequence.finished = FinishReason.LENGTH if broken else FinishReason.STOP
             return Said()
         before = stream.state() if sequence.banned else None
-        piece = sequence.shown.get(token) or vocabulary.piece(token)
+        write = vocabulary.spelling if request.render_special else vocabulary.piece
+        piece = sequence.shown.get(token) or write(token)
         told = request.logprobs >= 0 and not stream.thinking
         said = stream.push(piece)
         if told and not stream.thinking:

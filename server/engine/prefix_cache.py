@@ -116,14 +116,14 @@ class PrefixCache:
         """
         slot = self._best(tokens[:-1]) if self._reuse else self._empty_slot()
         slot.busy = True
+        self._use(slot)
         self._empty_idle_slots()
         return slot
 
     def release(self, slot: Slot) -> None:
         """The sequence in this slot is over; what it held is kept until cells or slots run short."""
         slot.busy = False
-        self._clock += 1
-        slot.used = self._clock
+        self._use(slot)
         if slot.shifted or not self._reuse:
             self._forget(slot)
         self._empty_idle_slots(keep=slot)
@@ -166,6 +166,27 @@ class PrefixCache:
         self._cells.remove(slot.number, start, end)
         del slot.tokens[start:end]
         slot.shifted = True
+
+    def newest(self) -> list[Block]:
+        """The chat that was used last, running or not, as far as it was read; none where nothing is kept.
+
+        Memory that cannot be cut makes one block, of any length.
+        """
+        kept = [slot for slot in self._slots if slot.tokens and not slot.shifted] if self._reuse else []
+        if not kept:
+            return []
+        slot = max(kept, key=lambda slot: slot.used)
+        length = len(slot.tokens)
+        starts = range(0, length, BLOCK if self._kv.can_trim else length)
+        return [self._block(slot, start, end) for start, end in zip(starts, [*starts[1:], length], strict=True)]
+
+    def restore(self, blocks: list[Block]) -> int:
+        """Keep a chat of :meth:`newest` as if it had just ended; returns how many of its tokens found room."""
+        if not self._reuse or all(slot.busy for slot in self._slots):
+            return 0
+        slot = self._loaded(None, blocks, blocks[-1].end)
+        self.release(slot)
+        return len(slot.tokens)
 
     # --- where the beginning of a prompt comes from ---
 
@@ -245,6 +266,13 @@ class PrefixCache:
             self._cells.extend(slot.number, end - block.start)
             slot.tokens += block.tokens[: end - block.start]
         return slot
+
+    def _block(self, slot: Slot, start: int, end: int) -> Block:
+        return Block(None, start, tuple(slot.tokens[start:end]), self._kv.save(slot.number, start, end))
+
+    def _use(self, slot: Slot) -> None:
+        self._clock += 1
+        slot.used = self._clock
 
     def _idle(self, keep: Slot | None = None) -> list[Slot]:
         """The slots that hold something and run nothing, but for ``keep``."""

@@ -16,11 +16,13 @@ import time
 import traceback
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
-from typing import BinaryIO, NoReturn
+from concurrent.futures import Future
+from typing import BinaryIO, NoReturn, TypeVar
 
 from server.engine.draft_model import DraftModel
 from server.engine.drafts import Drafts
 from server.engine.engine import Engine
+from server.engine.kv_states import KVStates
 from server.engine.llama.library import NativeLog
 from server.engine.llama.model import LlamaModel
 from server.engine.neighbours import CoreMeter, ThreadGovernor, lower_priority
@@ -36,16 +38,22 @@ from server.events import (
     Detokenized,
     EngineEvent,
     Generate,
+    KeptState,
     LoadModel,
     LoadProgress,
     LogLine,
     ModelFailed,
     ModelLoaded,
+    StateAction,
+    StateUsed,
     Tokenize,
     Tokens,
+    UseState,
 )
 
 log = logging.getLogger("tavernkeep.engine")
+
+Result = TypeVar("Result")
 
 STATS_SECONDS = 0.1
 PROGRESS_STEP = 0.01
@@ -66,15 +74,17 @@ def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Worker:
-    """Owns the model. The main thread runs the engine's steps, one thread takes commands, one answers calls."""
+    """Owns the model. The main thread runs the engine's steps, one thread takes commands, one answers calls, and one
+    moves conversations to disk and back."""
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
         self._events = events
         self._writing = threading.Lock()
         self._progress = 0.0
-        self._inbox: queue.SimpleQueue[Generate | Cancel] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Generate | Cancel | Callable[[Engine], None]] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[Tokenize | Detokenize | CheckConstraint] = queue.SimpleQueue()
+        self._state_calls: queue.SimpleQueue[UseState] = queue.SimpleQueue()
         self._engine: Engine | None = None
 
     def run(self) -> NoReturn:
@@ -99,6 +109,7 @@ class Worker:
         self._engine = engine
         self._send([ModelLoaded(model.info)])
         self._start(lambda: self._answer_calls(model))
+        self._start(lambda: self._answer_state_calls(KVStates(spec.state_folder, spec)))
         _or_leave(lambda: self._serve(engine))
         _leave(0)
 
@@ -125,8 +136,11 @@ class Worker:
             command = self._inbox.get()
             if isinstance(command, Generate):
                 events += engine.submit(command)
-            else:
+            elif isinstance(command, Cancel):
                 events += engine.cancel(command.request_id)
+            else:
+                command(engine)
+                break  # what is kept may have changed, which the statistics tell
             if events:
                 break
         return events
@@ -143,6 +157,8 @@ class Worker:
                     self._engine.interrupt(command.request_id)
             elif isinstance(command, (Tokenize, Detokenize, CheckConstraint)):
                 self._calls.put(command)
+            elif isinstance(command, UseState):
+                self._state_calls.put(command)
 
     def _answer_calls(self, model: LlamaModel) -> None:
         """Only reads the vocabulary, so it need not wait for the main thread's step, nor a cancel for it."""
@@ -157,6 +173,48 @@ class Worker:
             else:
                 problem = model.samplers.constraints.problem(command.constraint)
                 self._send([ConstraintChecked(command.call_id, problem)])
+
+    def _answer_state_calls(self, states: KVStates) -> None:
+        """One after the other, so that no two touch a file; the disk is waited for here, and not by running replies."""
+        while True:
+            call = self._state_calls.get()
+            try:
+                answer = self._use_state(call, states)
+            except TavernkeepError as error:
+                answer = StateUsed(call.call_id, str(error))
+            self._send([answer])
+
+    def _use_state(self, call: UseState, states: KVStates) -> StateUsed:
+        if call.action is StateAction.CLEAR:
+            states.clear(call.slot)
+            return StateUsed(call.call_id)
+        if call.action is StateAction.LOAD:
+            blocks = states.read(call.slot)
+            tokens = self._between_steps(lambda engine: engine.load_state(blocks))
+            if not tokens:
+                raise TavernkeepError("The KV cache has no room for it beside the running replies, or keeps nothing.")
+            return StateUsed(call.call_id, newest=KeptState(tokens, sum(len(block.data) for block in blocks)))
+        blocks = self._between_steps(Engine.save_state)
+        newest = KeptState(sum(len(block.tokens) for block in blocks), sum(len(block.data) for block in blocks))
+        if call.action is StateAction.LOOK:
+            return StateUsed(call.call_id, newest=newest, kept=states.kept())
+        if not blocks:
+            raise TavernkeepError("There is no conversation in the KV cache that could be saved.")
+        states.write(call.slot, blocks)
+        return StateUsed(call.call_id, newest=newest)
+
+    def _between_steps(self, work: Callable[[Engine], Result]) -> Result:
+        """Have work done by the engine's thread, and wait for it."""
+        future: Future[Result] = Future()
+
+        def do(engine: Engine) -> None:
+            try:
+                future.set_result(work(engine))
+            except TavernkeepError as error:
+                future.set_exception(error)
+
+        self._inbox.put(do)
+        return future.result()
 
     def _send(self, events: ReadOnly[EngineEvent]) -> None:
         if not events:

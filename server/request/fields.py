@@ -14,7 +14,11 @@ from server.errors import BadRequest
 # Names that both dialects know, the first that is present counts.
 MAX_TOKENS = ("max_completion_tokens", "max_tokens", "n_predict")
 MOST_STOPS = 256
-LONGEST_STOP = 1000
+MOST_BANNED = 768
+LONGEST_TEXT = 1000
+MIN_TOKENS = ("min_tokens", "min_length")
+GUIDANCE = ("guidance_scale", "cfg_scale")
+BYPASS_EOS = ("bypass_eos", "bypass_eos_token")
 BAN_EOS = ("ban_eos_token", "use_default_badwordsids", "ignore_eos")
 
 
@@ -97,11 +101,18 @@ class Fields:
 
     def stops(self, *names: str) -> tuple[str, ...]:
         """Texts that end a reply; of too many or too long ones, which nobody needs, only the others."""
+        return self._bounded_texts(MOST_STOPS, *names)
+
+    def banned(self) -> tuple[str, ...]:
+        """Texts that a reply must not say, bounded as stop texts are."""
+        return self._bounded_texts(MOST_BANNED, "banned_tokens", "banned_strings")
+
+    def _bounded_texts(self, most: int, *names: str) -> tuple[str, ...]:
         texts = self.texts(*names)
-        kept = tuple(text for text in texts if len(text) <= LONGEST_STOP)[:MOST_STOPS]
+        kept = tuple(text for text in texts if len(text) <= LONGEST_TEXT)[:most]
         if len(kept) < len(texts):
             shown = [text[:20] for text in texts[:2]]
-            self.wrong(self.raw(*names)[0], shown, f"at most {MOST_STOPS} texts of {LONGEST_STOP} characters")
+            self.wrong(self.raw(*names)[0], shown, f"at most {most} texts of {LONGEST_TEXT} characters")
         return kept
 
     def _texts(self, name: str) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ from typing import Any
 
 from server.errors import BadRequest
 from server.request.constraint import read_constraint
-from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
+from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, Fields
 from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
 from server.request.thinking import read_thinking
+from server.request.unsupported import unsupported
+
+KOBOLDCPPS_LOGPROBS = 5  # its number of likeliest tokens, whatever is asked for
 
 
 def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
@@ -28,6 +31,14 @@ def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
         stop=fields.stops("stop_sequence", "stop"),
         keep_stop=not fields.flag("trim_stop", default=True),
         ban_eos=fields.flag(*BAN_EOS, default=False),
+        bypass_eos=fields.flag(*BYPASS_EOS, default=False),
+        min_tokens=fields.whole(*MIN_TOKENS, default=0),
+        banned=fields.banned(),
+        guidance=fields.number(*GUIDANCE, default=1.0),
+        negative=fields.text("negative_prompt"),
+        logprobs=KOBOLDCPPS_LOGPROBS if fields.flag("logprobs", default=False) else -1,
+        render_special=fields.flag("render_special", default=False),
+        unsupported=unsupported(body),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields, lenient=True),
         lenient=True,

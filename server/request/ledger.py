@@ -62,11 +62,10 @@ class Ledger:
         if generation.finished and generation.thought and not generation.text:
             log.warning("The reply is empty: all its tokens were spent on thinking. Allow more, or switch it off.")
 
-    def text(self, genkey: str) -> str:
-        """What the current reply of ``genkey`` has said so far; "" for a key that was never used."""
+    def current(self, genkey: str) -> Generation | None:
+        """The current or last reply of ``genkey``; None for a key that was never used."""
         with self._lock:
-            generation = self._current.get(genkey)
-        return generation.text if generation else ""
+            return self._current.get(genkey)
 
     def totals(self) -> Totals:
         now = time.monotonic()

@@ -11,15 +11,19 @@ from server.prompt import preset
 from server.prompt.message import Chat, Ending, Message
 from server.prompt.preset import Preset
 from server.request.constraint import read_constraint
-from server.request.fields import BAN_EOS, MAX_TOKENS, Fields
+from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, Fields
 from server.request.messages import ANY_TOOL, read_messages, read_tool_choice, read_tools
 from server.request.samplers import PENALTY, TEMPERATURE, read_sampling
 from server.request.schema import constraint_of
 from server.request.text_request import TextRequest
 from server.request.thinking import read_thinking
+from server.request.unsupported import unsupported
 
 # Other names of the sampler settings that an adapter may hold.
 ALIASES = {"max_length": MAX_TOKENS, "temperature": TEMPERATURE, "rep_pen": PENALTY}
+
+MOST_LOGPROBS = 20
+SKIP_SPECIAL = ("skip_special_tokens",)
 
 
 def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
@@ -64,6 +68,14 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
         truncate=fields.optional_flag("truncate"),
         stop=fields.stops("stop", "stop_sequence"),
         ban_eos=fields.flag(*BAN_EOS, default=False),
+        bypass_eos=fields.flag(*BYPASS_EOS, default=False),
+        min_tokens=fields.whole(*MIN_TOKENS, default=0),
+        banned=fields.banned(),
+        guidance=fields.number(*GUIDANCE, default=1.0),
+        negative=fields.text("negative_prompt"),
+        logprobs=_logprobs(fields),
+        render_special=fields.flag("render_special", default=False) or not fields.flag(*SKIP_SPECIAL, default=True),
+        unsupported=unsupported(body),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields),
         thinking=read_thinking(fields),
@@ -72,6 +84,21 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
         include_usage=options.flag("include_usage", default=False),
         **what,
     )
+
+
+def _logprobs(fields: Fields) -> int:
+    """How many likeliest tokens are asked for: OpenAI's number (text) or switch and ``top_logprobs`` (chats), or
+    llama.cpp's ``n_probs``; -1 for no probabilities."""
+    name, asked = fields.raw("logprobs")
+    if asked is True:
+        count = fields.whole("top_logprobs", default=0)
+    elif asked is False:
+        count = -1
+    else:
+        count = int(fields.number("logprobs", default=fields.number("n_probs", default=0) or -1))
+    if count > MOST_LOGPROBS:
+        raise BadRequest(f"{name or 'n_probs'} must be at most {MOST_LOGPROBS}, not {count}.", param=name or "n_probs")
+    return max(count, -1)
 
 
 def _prompt(value: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.errors import BadRequest, ContextLengthExceeded
-from server.events import Constraint, ConstraintKind, Generate, ModelInfo, TemplateInfo, Trimmed
+from server.events import Constraint, ConstraintKind, Generate, Guidance, ModelInfo, TemplateInfo, Trimmed
 from server.prompt import chat as chat_prompt
 from server.prompt import templates
 from server.prompt import thinking as model_thinking
@@ -26,6 +26,7 @@ from server.settings import Settings
 
 log = logging.getLogger("tavernkeep.request")
 
+STRONGEST_GUIDANCE = 100.0
 SMALLEST_CONTEXT = 2  # a token of prompt and one of reply
 FIELDS = {  # where clients send each kind of constraint
     ConstraintKind.GBNF: "grammar",
@@ -47,8 +48,8 @@ class Prepared:
     """A request ready for the engine: ``build`` makes the command once its id is known.
 
     ``text`` is the prompt, ``tokens`` what of it the model reads, in the ``template`` named. ``trimmed`` says what had
-    to be left out, None if nothing; ``ignored``, why a constraint is not used, or ""; ``shows_thought``, whether the
-    client wants to see what the model thinks.
+    to be left out, None if nothing; ``ignored``, what else was asked for and is not done, or ""; ``shows_thought``,
+    whether the client wants to see what the model thinks.
     """
 
     build: Callable[[int], Generate]
@@ -92,11 +93,14 @@ class Preparer:
         mode = request.thinking.mode or Mode(self._settings.thinking)
         template = templates.of_adapter(request.adapter) if request.adapter else self._template
         context = self._context(request)
+        guided = request.guidance != 1
+        shift = request.shift and not guided
         asked = request.max_tokens if request.max_tokens and request.max_tokens > 0 else None
         wanted = asked or self._settings.defaultgenamt
-        prompt = self._fitted(request, template, mode, context, wanted, least=1 if request.shift else asked or 1)
+        prompt = self._fitted(request, template, mode, context, wanted, least=1 if shift else asked or 1)
         template, family = prompt.template, prompt.template.family
-        reply = wanted if request.shift else min(wanted, context - len(prompt.tokens))
+        reply = wanted if shift else min(wanted, context - len(prompt.tokens))
+        guidance = self._guidance(request, context - reply) if guided else None
         # A call that must be made is ended by its grammar: a client's "#" or line break would only break it.
         ends = () if request.forced else (*request.stop, *(family.stop_texts if request.chat else ()))
         stop, tokens = tuple(dict.fromkeys(ends)), tuple(prompt.tokens)
@@ -113,7 +117,13 @@ class Preparer:
                 stop=stop,
                 keep_stop=request.keep_stop,
                 ban_eos=request.ban_eos,
-                shift=request.shift,
+                bypass_eos=request.bypass_eos,
+                min_tokens=request.min_tokens,
+                banned=request.banned,
+                guidance=guidance,
+                logprobs=request.logprobs,
+                render_special=request.render_special,
+                shift=shift,
                 keep=prompt.keep,
                 sampling=request.sampling,
                 constraint=constraint,
@@ -125,14 +135,29 @@ class Preparer:
             prompt.trimmed,
             stop,
             template.info,
-            ignored,
+            self._ignored(request, ignored),
             # Where thoughts have no place of their own, only a request that asks for them gets them.
             shows_thought=(mode if request.chat else request.thinking.mode) is Mode.SHOW,
         )
 
     def _context(self, request: TextRequest) -> int:
+        """The tokens that prompt and reply may have. A guided reply is read twice, after two prompts."""
         asked = request.context or 0
-        return min(self._model.context, asked) if asked >= SMALLEST_CONTEXT else self._model.context
+        whole = self._model.context // 2 if request.guidance != 1 else self._model.context
+        return min(whole, asked) if asked >= SMALLEST_CONTEXT else whole
+
+    def _guidance(self, request: TextRequest, room: int) -> Guidance | None:
+        """The negative prompt, the end of it if it is too long; a model that needs no first token cannot do without."""
+        tokens = self._within(self._tokens(request.negative), (), room)
+        return Guidance(tuple(tokens), max(0.0, min(request.guidance, STRONGEST_GUIDANCE))) if tokens else None
+
+    def _ignored(self, request: TextRequest, constraint: str) -> str:
+        """What of a request is not done, in words, with a line in the log."""
+        if not request.unsupported:
+            return constraint
+        names = ", ".join(request.unsupported)
+        log.warning("The request asks for %s, which Tavernkeep does not have; it was ignored.", names)
+        return f"{names}; {constraint}" if constraint else names
 
     def _thinking_budget(self, request: TextRequest, mode: Mode) -> int:
         if mode is Mode.OFF:

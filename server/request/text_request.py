@@ -18,7 +18,10 @@ class TextRequest:
     ``max_tokens`` None means the server's default reply length; ``context`` None means all of the model's context. With
     ``shift`` a reply may outgrow the context: the oldest text makes room for it, but never the memory. ``truncate``
     says whether a prompt that is too long may be shortened, None leaves it to the settings. A ``lenient`` request is
-    served without its ``constraint`` if that cannot be used.
+    served without its ``constraint`` if that cannot be used. ``banned`` are texts the reply must not say; ``negative``
+    is the prompt that it is guided away from, with the strength ``guidance``, where 1 is none. ``logprobs`` likeliest
+    tokens are told with each token, -1 for nothing at all. ``unsupported`` are names of fields that ask for what there
+    is not.
     """
 
     prompt: str = ""
@@ -33,6 +36,14 @@ class TextRequest:
     stop: tuple[str, ...] = ()
     keep_stop: bool = False
     ban_eos: bool = False
+    bypass_eos: bool = False
+    min_tokens: int = 0
+    banned: tuple[str, ...] = ()
+    guidance: float = 1.0
+    negative: str = ""
+    logprobs: int = -1
+    render_special: bool = False
+    unsupported: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Constraint | None = None
     lenient: bool = False

@@ -69,7 +69,14 @@ class Samplers:
         return sampler
 
     def sample(
-        self, sampler: LlamaSampler, index: int, *, constrained: bool = True, also: frozenset[int] = frozenset()
+        self,
+        sampler: LlamaSampler,
+        index: int,
+        *,
+        constrained: bool = True,
+        also: frozenset[int] = frozenset(),
+        banned: frozenset[int] = frozenset(),
+        guide: tuple[int, float] | None = None,
     ) -> int:
         """Pick the next token after the batch entry ``index``.
 
