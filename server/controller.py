@@ -16,7 +16,7 @@ import platformdirs
 import psutil
 
 from server.engine.client import EngineClient, Generation
-from server.errors import ModelLoadError, ModelNotReady, ServerBusy, TavernkeepError
+from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
 from server.events import (
     EngineEvent,
     EngineState,
@@ -65,7 +65,6 @@ class Controller:
         self.settings = settings or Settings()
         self.initial = self.settings
         self._operating = threading.Lock()
-        self._swapping = threading.Lock()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
@@ -73,6 +72,7 @@ class Controller:
         self._http: HttpServer | None = None
         self._renderer = Renderer()
         self._choice: templates.Choice | None = None
+        self._fallback: Settings | None = None
         self._preparer: Preparer | None = None
         self._ledger = Ledger()
         self._loaded_at = 0
@@ -92,21 +92,19 @@ class Controller:
         """
         with self._operating:
             self._start(settings)
-            self.initial = settings
+            self.initial, self._fallback = settings, None
 
     def swap(self, settings: Settings | None) -> None:
         """As :meth:`start`, in the background; with None the model is only freed. The port stays open.
 
-        A model that cannot be loaded after all gives way to the one before. Raises :class:`ServerBusy` while another
-        swap is under way.
+        A model that cannot be loaded gives way to the last one that could; the snapshot's sentence says why.
         """
-        if not self._swapping.acquire(blocking=False):
-            raise ServerBusy("The model is being changed already.", "Try again when /health says that it is ready.")
         threading.Thread(target=self._swap, args=(settings,), name="swap", daemon=True).start()
 
     def stop(self) -> None:
         """End running replies, free the model's memory and close the port; returns when that is done."""
         with self._operating:
+            self._fallback = None
             self._unload()
             self._close_port()
             self._renderer.close()
@@ -230,27 +228,29 @@ class Controller:
     def _swap(self, settings: Settings | None) -> None:
         try:
             with self._operating:
-                before, works = self.settings, self._now.state in (EngineState.READY, EngineState.LOADING)
-                if not self._http:  # it was stopped meanwhile
-                    return
-                if not settings:
-                    self._unload()
-                    log.info("The model was unloaded.")
-                    return
-                self._start(settings)
-                engine = self._engine
+                engine = self._begin_swap(settings)
             with self._changed:
                 self._changed.wait_for(lambda: not self._is_loading(engine))
             with self._operating:
-                if works and self._engine is engine and self._now.state is EngineState.FAILED:
+                if settings and self._fallback and self._engine is engine and self._now.state is EngineState.FAILED:
                     reason = self._now.sentence
-                    self._start(before)
+                    self._start(self._fallback)
                     self._not_taken(settings, reason)
         except TavernkeepError as error:
             assert settings
             self._not_taken(settings, str(error))
-        finally:
-            self._swapping.release()
+
+    def _begin_swap(self, settings: Settings | None) -> EngineClient | None:
+        if self._http and settings:
+            state = self._now.state
+            if state is EngineState.READY or (state is EngineState.LOADING and not self._fallback):
+                self._fallback = self.settings
+            self._start(settings)
+        elif self._http:  # else all was stopped meanwhile
+            self._fallback = None
+            self._unload()
+            log.info("The model was unloaded.")
+        return self._engine
 
     def _is_loading(self, engine: EngineClient | None) -> bool:
         return self._engine is engine and self._now.state is EngineState.LOADING

@@ -372,11 +372,8 @@ class KeptState:
 
 @dataclass(frozen=True)
 class StateUsed:
-    """The result of a :class:`UseState` call: a sentence on why it could not be done, or "".
-
-    ``newest`` is the conversation that would be saved, was saved or was loaded; ``kept``, after a look, what each slot
-    holds.
-    """
+    """The result of a :class:`UseState` call: the conversation that would be saved, was saved or loaded; after a look,
+    what each slot holds; and a sentence on why it could not be done, or ""."""
 
     call_id: int
     problem: str = ""

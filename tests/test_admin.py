@@ -12,7 +12,13 @@ from server import admin
 from server.errors import BadRequest, SettingsError
 from server.settings import Settings
 
-OURS: dict[str, Any] = {"port": 6001, "password": "ours", "admin": True, "adminpassword": "admin", "statedir": "/states"}
+OURS: dict[str, Any] = {
+    "port": 6001,
+    "password": "ours",
+    "admin": True,
+    "adminpassword": "admin",
+    "statedir": "/states",
+}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,20 +181,33 @@ def test_what_is_being_said_ends_in_words_when_the_model_changes(admin: Server) 
     wait_for_model(admin, "second")
 
 
-def test_one_change_at_a_time(admin: Server) -> None:
-    with admin.controller._operating:  # the first one waits here
-        assert reload(admin, "second.gguf")
-        assert not reload(admin, "small.kcpps")
+def test_of_two_wishes_the_last_counts(admin: Server) -> None:
+    assert reload(admin, "second.gguf")
+    wait_until(lambda: admin.controller.settings.model.endswith("second.gguf"), "the first wish")
+    assert reload(admin, "small.kcpps")
+    wait_until(lambda: admin.controller.settings.contextsize == 512, "the last wish")
     wait_for_model(admin, "second")
-    assert admin.controller.settings.contextsize == 1024
+    assert admin.get("/api/extra/true_max_context_length").json == {"value": 512}
 
 
-def test_a_server_that_was_stopped_meanwhile_stays_closed(admin: Server) -> None:
-    with admin.controller._operating:
+def test_without_a_model_before_it_a_bad_one_is_told_of(admin: Server) -> None:
+    assert reload(admin, "unload_model")
+    wait_until(lambda: admin.snapshot().state is EngineState.IDLE, "no model")
+    for name in ("odd.gguf", "broken.gguf"):
+        assert reload(admin, name)
+        wait_until(lambda name=name: name in admin.get("/health").json.get("message", ""), "the reason")
+        admin.wait_for(EngineState.FAILED)
+    assert reload(admin, "second.gguf")
+    wait_for_model(admin, "second")
+
+
+def test_what_was_stopped_meanwhile_stays_closed(admin: Server) -> None:
+    with admin.controller._operating:  # the change waits here
         assert reload(admin, "second.gguf")
+        (change,) = (thread for thread in threading.enumerate() if thread.name == "swap")
         admin.controller._unload()
         admin.controller._close_port()
-    wait_until(lambda: not admin.controller._swapping.locked(), "the end of the change")
+    change.join()
     assert admin.snapshot().state is EngineState.IDLE
     assert admin.base == ""
 

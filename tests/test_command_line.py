@@ -254,6 +254,10 @@ OPTIONS = """\
 --thinkingbudget/--reasoning-budget -1 -> thinkingbudget=-1
 --thinkingbudget/--reasoning-budget 0 -> thinkingbudget=0
 --strictcontext -> strictcontext=True
+--admin -> admin=True
+--adminpassword secret -> adminpassword="secret"
+--admindir models -> admindir="models"
+--statedir states -> statedir="states"
 --chatcompletionsadapter ChatML -> chatcompletionsadapter="ChatML"
 --chatcompletionsadapter {"user_start":"Q:"} -> chatcompletionsadapter='{"user_start":"Q:"}'
 """.splitlines()

@@ -63,6 +63,7 @@ def test_the_engine_is_told_what_the_settings_say():
         draftamount=4,
         draftgpulayers=2,
         lowpriority=True,
+        statedir="/states",
     )
     assert load_command(settings) == LoadModel(
         path="/a.gguf",
@@ -93,13 +94,22 @@ def test_the_engine_is_told_what_the_settings_say():
         draft_tokens=4,
         draft_gpu_layers=2,
         low_priority=True,
+        state_folder="/states",
     )
 
 
 def test_the_defaults_leave_everything_to_llama_cpp():
     told = load_command(Settings(model="/a.gguf", threads=2))
     plain = LoadModel("/a.gguf", context=8192, gpu_layers=-1, threads=2, batch=512, sequences=controller.SEQUENCES)
-    assert told == replace(plain, cache_ram=2048 * 1024 * 1024)
+    assert told == replace(plain, cache_ram=2048 * 1024 * 1024, state_folder=told.state_folder)
+
+
+def test_conversations_are_kept_in_the_users_data_unless_another_folder_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    kept = Path(load_command(Settings()).state_folder)
+    assert kept.is_absolute()
+    assert "tavernkeep" in kept.parts
+    assert load_command(Settings(statedir="here")).state_folder == str(Path("here").absolute())
 
 
 @pytest.mark.parametrize(("quantkv", "kv_type"), [(0, "f16"), (1, "q8_0"), (2, "q4_0")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.engine.prefix_cache import LEAST_FROM_RAM, LEAST_SHIFT, PrefixCache, Slot
-from server.engine.ram_store import BLOCK
+from server.engine.ram_store import BLOCK, Block
 from server.engine.tokens import as_tokens
 from tests.fake_model import FakeKV, tokens_of
 
@@ -550,3 +550,98 @@ def test_the_prompt_used_last_is_kept_whole_however_long():
     cache = Cache(cells=1600, ram=PLENTY)
     cache.keep("a" * 900)
     assert cache.prefixes.cells_kept() == 900
+
+
+# --- what can be taken elsewhere and brought back ---
+
+
+LONG = "".join(message(name) for name in ("emil", "frida", "gustav"))
+
+
+def said_in(blocks: list[Block]) -> str:
+    """The text of blocks that must stand one behind the other."""
+    assert [block.start for block in blocks] == [0, *(block.end for block in blocks[:-1])]
+    return bytes(token for block in blocks for token in block.tokens).decode()
+
+
+def test_nothing_was_used_last_where_nothing_was_read():
+    assert Cache().prefixes.newest() == []
+    assert Cache(reuse=False).prefixes.newest() == []
+
+
+@pytest.mark.parametrize("ram", [0, PLENTY])
+def test_the_chat_that_ended_last_is_given_whole_and_in_blocks(ram):
+    cache = Cache(ram=ram)
+    cache.keep(ONE, LONG)
+    blocks = cache.prefixes.newest()
+    assert said_in(blocks) == LONG
+    assert [len(block.tokens) for block in blocks] == [BLOCK, BLOCK, len(LONG) - 2 * BLOCK]
+    assert cache.kv.holds(LONG), "it is still there"
+
+
+def test_a_running_chat_was_used_later_than_one_that_ended_before_it_began():
+    cache = Cache()
+    cache.keep(ONE)
+    cache.run(TWO)
+    assert said_in(cache.prefixes.newest()) == TWO
+
+
+def test_a_chat_that_ended_was_used_later_than_one_that_runs_since_before():
+    cache = Cache()
+    ended, _ = cache.run(ONE)
+    cache.run(TWO)
+    cache.prefixes.release(ended)
+    assert said_in(cache.prefixes.newest()) == ONE
+
+
+def test_cells_that_are_being_moved_are_not_given():
+    cache = Cache()
+    slot, _ = cache.run(ONE + TWO + THREE)
+    cache.prefixes.cut(slot, 50, 100)
+    assert cache.prefixes.newest() == []
+
+
+@pytest.mark.parametrize("ram", [0, 3000, PLENTY], ids=["no ram", "little ram", "ram"])
+def test_what_is_brought_back_is_found_by_the_prompt_that_goes_on_from_it(ram):
+    first, second = Cache(), Cache(ram=ram)
+    first.keep(LONG)
+    second.keep(ONE)
+    assert second.prefixes.restore(first.prefixes.newest()) == len(LONG)
+    assert said_in(second.prefixes.newest()) == LONG, "it is what was used last now"
+    slot, held = second.run(LONG + TWO)
+    assert held == LONG
+    second.check(slot)
+
+
+def test_what_is_brought_back_goes_to_ram_like_any_other_chat():
+    first, second = Cache(), Cache(ram=PLENTY)
+    first.keep(LONG)
+    second.prefixes.restore(first.prefixes.newest())
+    second.run(TWO)
+    assert not second.kv.holds(LONG)
+    assert second.begin(LONG + THREE)[1] == LONG
+
+
+def test_what_is_brought_back_makes_room_for_itself_but_not_at_the_cost_of_a_running_prompt():
+    first, second = Cache(), Cache(cells=490)
+    first.keep(LONG)
+    second.keep(ONE)
+    second.run(TWO + THREE)
+    assert second.prefixes.restore(first.prefixes.newest()) == 2 * BLOCK, "whole blocks, as many as fit"
+    assert second.kv.holds(TWO + THREE)
+    assert second.begin(LONG)[1] == LONG[: 2 * BLOCK]
+
+
+def test_without_reuse_nothing_is_brought_back():
+    first, second = Cache(), Cache(reuse=False)
+    first.keep(LONG)
+    assert second.prefixes.restore(first.prefixes.newest()) == 0
+    assert second.kv.used == 0
+
+
+def test_nothing_is_brought_back_where_every_slot_runs():
+    first, second = Cache(), Cache(slots=2)
+    first.keep(LONG)
+    second.run(ONE)
+    second.run(TWO)
+    assert second.prefixes.restore(first.prefixes.newest()) == 0

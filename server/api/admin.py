@@ -42,10 +42,9 @@ def blueprint(controller: Controller) -> Blueprint:
     @routes.post("/api/admin/reload_config")
     def reload_config() -> dict[str, Any]:
         asked = fields()
-        base, over = asked.text("baseconfig"), asked.text("overrideconfig")
+        name, base, over = (asked.text(field) for field in ("filename", "baseconfig", "overrideconfig"))
         try:
             check(controller.settings)
-            name = asked.text("filename")
             wanted = admin.settings_for(name, base, over, current=controller.settings, initial=controller.initial)
             log.info("%s asks for %s.", caller.client(), name)
             controller.swap(wanted)
@@ -56,7 +55,7 @@ def blueprint(controller: Controller) -> Blueprint:
     @routes.post("/api/admin/check_state")
     def check_state() -> dict[str, Any]:
         try:
-            looked = use(StateAction.LOOK)
+            looked = use(StateAction.LOOK, 0)
         except TavernkeepError as error:
             return refused("check_state", error, success=False, old_states=[], new_state_size=0, new_tokens=0)
         old = [{"tokens": state.tokens, "size": state.size} for state in looked.kept]
@@ -69,30 +68,32 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.post("/api/admin/save_state")
     def save_state() -> dict[str, Any]:
+        slot = slot_of(fields())
         try:
-            saved = use(StateAction.SAVE).newest
+            saved = use(StateAction.SAVE, slot).newest
         except TavernkeepError as error:
             return refused("save_state", error, success=False, new_state_size=0, new_tokens=0)
         return {"success": True, "new_state_size": saved.size, "new_tokens": saved.tokens}
 
     @routes.post("/api/admin/load_state")
     def load_state() -> dict[str, Any]:
+        slot = slot_of(fields())
         try:
-            loaded = use(StateAction.LOAD).newest
+            loaded = use(StateAction.LOAD, slot).newest
         except TavernkeepError as error:
             return refused("load_state", error, success=False, new_tokens=0)
         return {"success": True, "new_tokens": loaded.tokens}
 
     @routes.post("/api/admin/clear_state")
     def clear_state() -> dict[str, Any]:
+        slot = slot_of(fields())
         try:
-            use(StateAction.CLEAR)
+            use(StateAction.CLEAR, slot)
         except TavernkeepError as error:
             return refused("clear_state", error, success=False)
         return {"success": True}
 
-    def use(action: StateAction) -> StateUsed:
-        slot = 0 if action is StateAction.LOOK else slot_of(fields())
+    def use(action: StateAction, slot: int) -> StateUsed:
         check(controller.settings)
         used = controller.use_state(action, slot)
         if used.problem:

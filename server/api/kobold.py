@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound=Callable[..., Any])
 
 API_LEVEL = "1.2.5"
-# Clients switch features on by this number; it claims what is implemented here: mirostat (1.37), SSE (1.40),
-# grammars (1.44), memory and trim_stop (1.49), and not DRY (1.70) or what came later.
-KOBOLDCPP_VERSION = "1.60"
+# Clients switch features on by this number; it claims what is implemented here: mirostat (1.37), SSE (1.40), grammars
+# (1.44), memory and trim_stop (1.49), DRY (1.70), XTC (1.74), placeholders (1.88), adaptive-p (1.104). What other numbers
+# would unlock (images, speech, multiplayer, MCP) is told by flags of its own as well, and those are false.
+KOBOLDCPP_VERSION = "1.104"
 STOP_REASONS = {FinishReason.LENGTH: 0, FinishReason.STOP: 1, FinishReason.CANCELLED: 0}
 
 
@@ -83,7 +84,7 @@ def blueprint(controller: Controller) -> Blueprint:
             "embeddings": False,
             "savedata": False,
             "admin": admin.level(controller.settings),
-            "guidance": False,
+            "guidance": True,
             "jinja": False,
         }
 
