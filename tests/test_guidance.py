@@ -101,3 +101,11 @@ def test_a_model_that_holds_one_sequence_cannot_be_guided():
 def test_a_negative_prompt_of_nothing_is_refused():
     (refused,) = Engine(FakeModel({"hi": "ok"})).submit(asked("hi", ""))
     assert isinstance(refused, Refused)
+
+
+def test_the_next_turn_of_a_guided_chat_goes_on_where_it_stopped():
+    model = FakeModel({LONG: "ok.", LONG + "ok. and": "so?"}, context=400)
+    engine = Engine(model)
+    run(engine, asked(LONG, "a negative prompt"))
+    (end,) = [event for event in run(engine, asked(LONG + "ok. and", "another")) if isinstance(event, Finished)]
+    assert end.cached_tokens >= len(LONG)

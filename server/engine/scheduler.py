@@ -119,7 +119,7 @@ class Scheduler:
         return None
 
     def _leave(self, sequence: Sequence) -> None:
-        for each in sequence.with_guide:
+        for each in reversed(sequence.with_guide):  # so that the slot used last is the one with the prompt
             assert each.slot is not None
             self.running.remove(each)
             self._cache.release(each.slot)
