@@ -6,6 +6,7 @@ process; :mod:`server.engine.client` stands between them.
 
 controller.py          the one door for the window, the headless launcher and the routes: start, stop, look, ask
 events.py              the dataclasses that cross threads and processes
+embedding.py           the dataclasses of the embeddings model, which cross processes as well
 settings.py            the one table of settings: name, default, limits, help
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files -> settings
@@ -22,6 +23,9 @@ api/                   routes and shapes, no logic
   kobold.py            the KoboldAI and KoboldCpp dialect
   admin.py             KoboldCpp's admin routes: change the model, keep conversations
   openai.py            the OpenAI dialect
+  embeddings.py        texts to vectors, for both of these dialects
+  ollama.py            the Ollama dialect
+  ollama_models.py     the loaded models in Ollama's words
   prompt.py            which template is used and why, and the prompt it makes
 
 request/               what is asked for
@@ -30,6 +34,8 @@ request/               what is asked for
   samplers.py          sampler settings under all their names
   kobold.py            KoboldAI's JSON -> text request
   openai.py            OpenAI's JSON -> text request
+  ollama.py            Ollama's JSON -> text request
+  embeddings.py        a request for embeddings
   messages.py          OpenAI's messages and tools
   constraint.py        what a reply must look like: schemas, grammars, expressions
   schema.py            JSON schemas, checked
@@ -57,6 +63,7 @@ reply/                 what a reply turns into
 
 engine/                the engine process and the launcher's side of it
   client.py            starts the process, sends commands, hands out events (runs in the launcher)
+  embedder.py          the embeddings model and its process (runs in the launcher)
   worker.py            the process's main: pipes, reader thread, loop
   engine.py            the step: schedule -> decode -> sample -> emit
   scheduler.py         who runs next, and how much of whom
@@ -82,6 +89,7 @@ engine/llama/          llama.cpp itself; the only imports of llama_cpp
   library.py           the native library: back ends, log
   params.py            our options -> llama.cpp's structs
   model.py             a loaded model and its context: decode, describe
+  embeddings.py        an embeddings model: texts to vectors
   kv_cache.py          copy, cut, save and load what the slots hold
   vocabulary.py        text <-> tokens
   samplers.py          one request's sampler chain, and the draw

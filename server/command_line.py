@@ -19,7 +19,7 @@ VERSION = "0.1.0"
 NO_VALUE = """
     launch usecpu noavx2 failsafe cli multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu
     no-mmproj-offload ignoremissing jinja jinja_tools jinja-tools smartcontext nomodel nobostoken enableguidance
-    showgui singleinstance ttsgpu embeddingsgpu sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto
+    showgui singleinstance ttsgpu sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto
     noblas sdnotile testmemory
 """
 ONE_VALUE = """
@@ -27,7 +27,7 @@ ONE_VALUE = """
     unpack exportconfig exporttemplate moeexperts maxrequestsize hordemodelname hordeworkername hordekey hordemaxctx
     hordegenlen sdmodel sdthreads sdclampedsoft sdt5xxl sdclip1 sdclipl sdclip2 sdclipg sdphotomaker
     sdconvdirect sdvae sdlora sdloramult sdtiledvae sdgendefaults whispermodel ttsmodel ttswavtokenizer
-    ttsmaxlen ttsthreads embeddingsmodel embeddingsmaxctx
+    ttsmaxlen ttsthreads
 """
 SOME_VALUES = """
     usecuda usecublas usehipblas usevulkan useclblast debugmode benchmark overridekv override-kv

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 import psutil
 
+from server.embedding import LoadEmbedder
 from server.engine.client import EngineClient, Generation
+from server.engine.embedder import Embedder
 from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
 from server.events import (
     EngineEvent,
@@ -58,7 +60,7 @@ KV_TYPES = ("f16", "q8_0", "q4_0")  # by their quantkv
 class Controller:
     """Owns the engine process and the HTTP server. Every method may be called from any thread.
 
-    ``settings`` are in force; ``initial`` were, before clients swapped the model.
+    ``settings`` are in force; ``initial`` were, before clients swapped the model. ``embedder`` makes embeddings.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -68,6 +70,7 @@ class Controller:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
+        self.embedder = Embedder(self._ids)
         self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
         self._renderer = Renderer()
@@ -106,6 +109,7 @@ class Controller:
         with self._operating:
             self._fallback = None
             self._unload()
+            self.embedder.close()
             self._close_port()
             self._renderer.close()
 
@@ -220,6 +224,7 @@ class Controller:
             self.settings = previous
             raise
         self._choice = choice
+        self.embedder.load(embedder_command(settings))
         if problem:
             self._change(state=EngineState.FAILED, sentence=str(problem))
         else:
@@ -410,6 +415,20 @@ def load_command(settings: Settings) -> LoadModel:
         game_mode=settings.gamemode,
         low_priority=settings.lowpriority or settings.gamemode,
         state_folder=os.path.abspath(settings.statedir or _default_state_folder()),
+    )
+
+
+def embedder_command(settings: Settings) -> LoadEmbedder | None:
+    """What the embeddings model's engine is told to load."""
+    if not settings.embeddingsmodel:
+        return None
+    return LoadEmbedder(
+        path=os.path.abspath(settings.embeddingsmodel),
+        context=settings.embeddingsmaxctx,
+        gpu_layers=-1 if settings.embeddingsgpu else 0,
+        threads=settings.threads or _default_threads(game_mode=settings.gamemode),
+        game_mode=settings.gamemode,
+        low_priority=settings.lowpriority or settings.gamemode,
     )
 
 

@@ -73,6 +73,13 @@ class NotFound(TavernkeepError):
     code = "not_found"
 
 
+class NotAvailable(TavernkeepError):
+    """Something that this server does not do, or that is not switched on."""
+
+    status = 501
+    code = "not_available"
+
+
 class ModelNotReady(TavernkeepError):
     """No model can answer now: it is loading, has failed, or none was chosen."""
 

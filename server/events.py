@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from server.embedding import Embed, Embedded, LoadEmbedder
+
 
 class EngineState(enum.Enum):
     """What the engine process is doing, as ``/health`` and the window say it."""
@@ -32,10 +34,12 @@ DEFAULT_ORDER = (6, 0, 1, 3, 4, 2, 5)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. Defaults switch every sampler off except temperature and the random draw.
+    """How the next token is chosen, by KoboldCpp's names: see docs/samplers.md. Defaults switch every sampler off except
+    temperature and the random draw.
 
-    ``order`` holds KoboldCpp's sampler indices: 0 top_k, 2 top_p and min_p, 4 typical, 5 temperature, 6 penalties.
-    ``mirostat`` 1 or 2 replaces all of them but penalties and temperature.
+    ``order`` holds KoboldCpp's sampler indices: 0 top_k, 1 top_a, 2 top_p and min_p, 3 tail-free, 4 typical,
+    5 temperature, 6 penalties. ``mirostat`` 1 or 2 replaces all of them but penalties and temperature. ``token_bans``
+    are tokens that are never drawn.
     """
 
     temperature: float = 0.75
@@ -43,8 +47,12 @@ class Sampling:
     top_p: float = 1.0
     min_p: float = 0.0
     typical: float = 1.0
+    top_a: float = 0.0
+    tfs: float = 1.0
+    nsigma: float = 0.0
     rep_pen: float = 1.0
     rep_pen_range: int = 320
+    rep_pen_slope: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int = -1
@@ -52,6 +60,20 @@ class Sampling:
     mirostat: int = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    smoothing_factor: float = 0.0
+    smoothing_curve: float = 1.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = 320
+    dry_sequence_breakers: tuple[str, ...] = ()
+    xtc_threshold: float = 0.2
+    xtc_probability: float = 0.0
+    adaptive_target: float = -1.0
+    adaptive_decay: float = 0.9
+    token_bans: tuple[int, ...] = ()
     logit_bias: tuple[tuple[int, float], ...] = ()
 
 
@@ -254,7 +276,7 @@ class UseState:
     slot: int = 0
 
 
-Command = LoadModel | Generate | Cancel | Tokenize | Detokenize | CheckConstraint | UseState
+Command = LoadModel | LoadEmbedder | Generate | Cancel | Tokenize | Detokenize | CheckConstraint | UseState | Embed
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -414,20 +436,8 @@ class LogLine:
     text: str
 
 
-EngineEvent = (
-    LoadProgress
-    | ModelLoaded
-    | ModelFailed
-    | TextPiece
-    | Finished
-    | Refused
-    | Tokens
-    | Detokenized
-    | ConstraintChecked
-    | StateUsed
-    | EngineStats
-    | LogLine
-)
+Answer = Tokens | Detokenized | ConstraintChecked | StateUsed | Embedded
+EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Answer | EngineStats | LogLine
 
 
 # --- what the window and /health see ---------------------------------------------------------------------------

@@ -209,6 +209,14 @@ class Settings:
         False,
         "Guess the next tokens from the text so far, which speeds up replies that repeat parts of it.",
     )
+    embeddingsmodel: str = _setting("", "GGUF model that makes embeddings: vectors for searching texts by meaning.")
+    embeddingsmaxctx: int = _setting(
+        0,
+        "Tokens of a text that the embeddings model reads at most; 0 is as many as it was trained for, up to 2048.",
+        minimum=0,
+        maximum=1048576,
+    )
+    embeddingsgpu: bool = _setting(False, "Run the embeddings model on the GPU.")
     multiuser: int = _setting(
         1,
         "Requests served or waiting at the same time: 0 is one and no queue, 1 is automatic, more is that many.",

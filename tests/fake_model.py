@@ -296,7 +296,7 @@ class FakeSamplers:
         self._kv.check_slot(slot, length)
         return self._kv.tokens(slot)[:length]
 
-    def rewind(self, sampler: ScriptedSampler, tokens: ReadOnly[int], count: int) -> None:
+    def rewind(self, sampler: ScriptedSampler, count: int) -> None:
         assert 0 < count <= sampler.given, "more is taken back than was drawn"
         sampler.given -= count
 

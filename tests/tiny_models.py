@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.test_gguf import ARRAY, F32, FLOAT32, INT32, STRING, UINT32, tiny
+from tests.test_gguf import ARRAY, BOOL, F32, FLOAT32, INT32, STRING, UINT32, tiny
 
 WIDTH = 64
 STATE = 16
@@ -61,6 +61,19 @@ def hybrid() -> bytes:
     return _model("jamba", shapes, layers=2, kv_heads=1, **STATE_SPACE, **kv_heads)
 
 
+def reader(pooling: int, *, context: int = 64, **more: tuple[int, ...]) -> bytes:
+    """BERT: it reads a text in both directions, writes nothing, and knows its positions by heart. ``more`` tensors have
+    underscores for dots in their names."""
+    shapes: Shapes = {f"blk.{layer}.{name}": shape for layer in range(2) for name, shape in READER.items()}
+    shapes |= {"position_embd.weight": (WIDTH, context), "token_types.weight": (WIDTH, 1)}
+    shapes |= {"token_embd_norm.weight": (WIDTH,), "token_embd_norm.bias": (WIDTH,)}
+    shapes |= {name.replace("_", "."): shape for name, shape in more.items()}
+    described = {"context_length": (UINT32, context), "pooling_type": (UINT32, pooling)}
+    described |= {"attention.causal": (BOOL, False), "attention.layer_norm_epsilon": (FLOAT32, 1e-6)}
+    tokenizer = {"tokenizer.ggml.token_type_count": (UINT32, 1), "tokenizer.ggml.add_eos_token": (BOOL, True)}
+    return _model("bert", shapes, layers=2, kv_heads=1, tokenizer=tokenizer, **described)
+
+
 ATTENTION: Shapes = {
     "attn_norm": (WIDTH,),
     "attn_q": (WIDTH, WIDTH),
@@ -75,6 +88,15 @@ FEED_FORWARD: Shapes = {
     "ffn_down": (WIDTH, WIDTH),
 }
 LAYER = ATTENTION | FEED_FORWARD
+READER: Shapes = {
+    **{
+        f"attn_{part}.{kind}": shape
+        for part in "qkv"
+        for kind, shape in (("weight", (WIDTH, WIDTH)), ("bias", (WIDTH,)))
+    },
+    **{f"{name}_norm.{kind}": (WIDTH,) for name in ("attn_output", "layer_output") for kind in ("weight", "bias")},
+    **{f"{name}.weight": (WIDTH, WIDTH) for name in ("attn_output", "ffn_up", "ffn_down")},
+}
 EXPERTS: Shapes = {
     "ffn_norm": (WIDTH,),
     "ffn_gate_inp": (WIDTH, 2),
@@ -108,7 +130,15 @@ STATE_SPACE: dict[str, tuple[int, Any]] = {
 }
 
 
-def _model(architecture: str, shapes: Shapes, *, layers: int, kv_heads: int, **metadata: tuple[int, Any]) -> bytes:
+def _model(
+    architecture: str,
+    shapes: Shapes,
+    *,
+    layers: int,
+    kv_heads: int,
+    tokenizer: dict[str, tuple[int, Any]] | None = None,
+    **metadata: tuple[int, Any],
+) -> bytes:
     random = np.random.default_rng(1)
     shapes = {"token_embd.weight": (WIDTH, VOCABULARY), "output_norm.weight": (WIDTH,), **shapes}
     weights = {name: _weights(name, shape, random) for name, shape in shapes.items()}
@@ -130,7 +160,8 @@ def _model(architecture: str, shapes: Shapes, *, layers: int, kv_heads: int, **m
         **metadata,
     }
     entries = {f"{architecture}.{key}": value for key, value in described.items()}
-    header = tiny({"general.architecture": (STRING, architecture), **entries, **TOKENIZER}, tensors, data_bytes=0)
+    entries |= TOKENIZER | (tokenizer or {})
+    header = tiny({"general.architecture": (STRING, architecture), **entries}, tensors, data_bytes=0)
     return header + data
 
 

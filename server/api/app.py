@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from server.api import admin, guard, health, kobold, openai, prompt
+from server.api import admin, embeddings, guard, health, kobold, ollama, openai, prompt
 from server.errors import BadRequest, NotFound, TavernkeepError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.merge_slashes = False
     app.json = _Json(app)
     guard.install(app, lambda: controller.settings)
-    for dialect in (health, prompt, kobold, admin, openai):
+    for dialect in (health, prompt, kobold, admin, openai, embeddings, ollama):
         app.register_blueprint(dialect.blueprint(controller))
     app.register_error_handler(Exception, _dress)
     return app
@@ -58,7 +58,10 @@ def _dress(error: Exception) -> tuple[Response, int]:
         log.exception("%s %s failed.", request.method, request.path)
         known = TavernkeepError("The server made a mistake while answering; the log has the details.")
     status = error.code if isinstance(error, HTTPException) and error.code else known.status
-    return jsonify(error_body(known)), status
+    body = error_body(known)
+    if request.blueprint == ollama.NAME:
+        body["error"] = str(known)  # its clients show what stands there, whatever it is
+    return jsonify(body), status
 
 
 def _from_http(error: HTTPException) -> TavernkeepError:

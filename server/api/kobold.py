@@ -81,7 +81,7 @@ def blueprint(controller: Controller) -> Blueprint:
             "multiplayer": False,
             "websearch": False,
             "tts": False,
-            "embeddings": False,
+            "embeddings": controller.embedder.model is not None,
             "savedata": False,
             "admin": admin.level(controller.settings),
             "guidance": True,

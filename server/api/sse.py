@@ -15,6 +15,7 @@ from server.events import Finished, FinishReason, TextPiece
 
 POLL_SECONDS = 0.1
 PING_SECONDS = 5.0
+EVENTS = "text/event-stream"
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -34,9 +35,11 @@ def finish_word(finished: Finished) -> str:
     return "length" if finished.reason is FinishReason.CANCELLED else finished.reason.value
 
 
-def response(generation: Generation, frames: Iterator[bytes], headers: Mapping[str, str]) -> Response:
+def response(
+    generation: Generation, frames: Iterator[bytes], headers: Mapping[str, str], content_type: str = EVENTS
+) -> Response:
     """A streamed reply. However it ends, also before its first frame, the generation ends with it."""
-    streamed = Response(frames, content_type="text/event-stream", headers=dict(headers))
+    streamed = Response(frames, content_type=content_type, headers=dict(headers))
     streamed.call_on_close(generation.cancel)
     return streamed
 
@@ -47,10 +50,12 @@ def stream(
     on_piece: Callable[[TextPiece], bytes],
     on_end: Callable[[Finished], bytes],
     on_error: Callable[[TavernkeepError], bytes],
+    *,
+    ping: bytes = PING,
 ) -> Iterator[bytes]:
     """The body of a streamed reply; it ends early when ``gone`` tells that the client has left.
 
-    A comment line is sent in long silences, so that no client takes the reading of a long prompt for a dead server.
+    A ``ping`` is sent in long silences, so that no client takes the reading of a long prompt for a dead server.
     Where ``on_piece`` has nothing to say (the model thinks, and nobody wants to know), nothing is sent.
     """
     last_sent = time.monotonic()
@@ -66,7 +71,7 @@ def stream(
             if not frame:
                 if time.monotonic() - last_sent < PING_SECONDS:
                     continue
-                frame = PING
+                frame = ping
             last_sent = time.monotonic()
             yield frame
     except TavernkeepError as error:

@@ -19,9 +19,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from server.embedding import Embed, Embedded, Input, LoadEmbedder
 from server.engine.neighbours import waiting_environment
 from server.errors import BadRequest, EngineDied, ServerBusy, TavernkeepError
 from server.events import (
+    Answer,
     Cancel,
     CheckConstraint,
     Command,
@@ -46,12 +48,12 @@ from server.events import (
 
 log = logging.getLogger("tavernkeep.engine")
 
-Call = Tokenize | Detokenize | CheckConstraint | UseState
-Answer = Tokens | Detokenized | ConstraintChecked | StateUsed
+Call = Tokenize | Detokenize | CheckConstraint | UseState | Embed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
 STATE_TIMEOUT = 600.0  # gigabytes may have to go to a slow disk
+EMBED_TIMEOUT = 600.0  # long texts on a busy CPU, behind those of others
 EXIT_TIMEOUT = 5.0
 LAST_WORDS_TIMEOUT = 1.0
 KEPT_LINES = 200
@@ -169,7 +171,7 @@ class EngineClient:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, spec: LoadModel) -> None:
+    def start(self, spec: LoadModel | LoadEmbedder) -> None:
         """Start the process and have it load a model; progress and outcome come as events."""
         no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # exists on Windows only
         self._process = subprocess.Popen(
@@ -237,6 +239,14 @@ class EngineClient:
         """Look at, save, load or clear a saved conversation."""
         answer = self._call(lambda call_id: UseState(call_id, action, slot), timeout=STATE_TIMEOUT)
         assert isinstance(answer, StateUsed)
+        return answer
+
+    def embed(self, inputs: tuple[Input, ...], *, first: int, truncate: bool, dimensions: int) -> Embedded:
+        """Vectors of texts or token ids. Raises :class:`BadRequest` for an input that cannot be used."""
+        answer = self._call(lambda call_id: Embed(call_id, inputs, first, truncate, dimensions), timeout=EMBED_TIMEOUT)
+        assert isinstance(answer, Embedded)
+        if answer.problem:
+            raise BadRequest(answer.problem)
         return answer
 
     def _call(self, build: Callable[[int], Call], timeout: float = CALL_TIMEOUT) -> Answer:

@@ -1,4 +1,4 @@
-"""From a request's :class:`~server.events.Sampling` to the samplers of llama.cpp's chain, in the order asked for."""
+"""From a request's :class:`~server.events.Sampling` to the samplers that run, in the order asked for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from server.events import Sampling
 
 SMALLEST_TEMPERATURE = 1e-3
+LARGEST_XTC_THRESHOLD = 0.5  # above it no two tokens can be likely enough
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """One link of the chain: ``llama_sampler_init_<name>(*values)``. The model fills in what it alone knows."""
+    """One link of the chain, with the values of its settings. What it is stands in ``llama/samplers.py``."""
 
     name: str
     values: tuple[float, ...] = ()
@@ -20,11 +21,10 @@ class Sampler:
 def chain(sampling: Sampling, seed: int) -> list[Sampler]:
     """The samplers to run, first to last; the last one picks the token.
 
-    A temperature of 0, or so small that logits divided by it would overflow, is greedy. ``sampling.order`` holds
-    KoboldCpp's indices; those of samplers that are switched off, or that llama.cpp's chain does not have (1 top_a,
-    3 tail-free), add nothing.
+    As in KoboldCpp: bias and DRY, then ``sampling.order``, where an index that is missing is a sampler that does not
+    run, then XTC, then the draw. A temperature of 0, or so small that logits divided by it would overflow, is greedy.
     """
-    steps = [Sampler("logit_bias")] if sampling.logit_bias else []
+    steps = [*_bias(sampling), *_dry(sampling)]
     if sampling.temperature < SMALLEST_TEMPERATURE:
         return [*steps, *_penalties(sampling), Sampler("greedy")]
     if sampling.mirostat in (1, 2):
@@ -33,15 +33,29 @@ def chain(sampling: Sampling, seed: int) -> list[Sampler]:
         return [*steps, *_penalties(sampling), *_temperature(sampling), draw]
     for index in sampling.order:
         steps += _BY_INDEX.get(index, _nothing)(sampling)
-    return [*steps, Sampler("dist", (seed,))]
+    return [*steps, *_xtc(sampling, seed), _draw(sampling, seed)]
 
 
 def _nothing(_: Sampling) -> list[Sampler]:
     return []
 
 
+def _bias(s: Sampling) -> list[Sampler]:
+    return [Sampler("logit_bias")] if s.logit_bias or s.token_bans else []
+
+
+def _dry(s: Sampling) -> list[Sampler]:
+    if s.dry_multiplier <= 0 or s.dry_base < 1:
+        return []
+    return [Sampler("dry", (s.dry_multiplier, s.dry_base, s.dry_allowed_length, s.dry_penalty_last_n))]
+
+
 def _top_k(s: Sampling) -> list[Sampler]:
     return [Sampler("top_k", (s.top_k,))] if s.top_k > 0 else []
+
+
+def _top_a(s: Sampling) -> list[Sampler]:
+    return [Sampler("top_a", (s.top_a,))] if s.top_a > 0 else []
 
 
 def _top_p_and_min_p(s: Sampling) -> list[Sampler]:
@@ -49,18 +63,54 @@ def _top_p_and_min_p(s: Sampling) -> list[Sampler]:
     return [*steps, Sampler("min_p", (s.min_p, 1))] if s.min_p > 0 else steps
 
 
+def _tail_free(s: Sampling) -> list[Sampler]:
+    return [Sampler("tail_free", (max(s.tfs, 0.0),))] if s.tfs < 1 else []
+
+
 def _typical(s: Sampling) -> list[Sampler]:
-    return [Sampler("typical", (s.typical, 1))] if s.typical < 1 else []
+    return [Sampler("typical", (s.typical,))] if s.typical < 1 else []
 
 
 def _temperature(s: Sampling) -> list[Sampler]:
-    return [Sampler("temp", (s.temperature,))]
+    """The temperature and what belongs to it, as in KoboldCpp: smoothing after it, and the cut at n sigma last."""
+    if s.dynatemp_range > 0:
+        steps = [Sampler("temp_ext", (s.temperature, s.dynatemp_range, s.dynatemp_exponent))]
+    else:
+        steps = [Sampler("temp", (s.temperature,))]
+    if s.smoothing_factor > 0:
+        steps.append(Sampler("smoothing", (s.smoothing_factor, s.smoothing_curve)))
+    if s.nsigma > 0:
+        steps.append(Sampler("top_n_sigma", (s.nsigma,)))
+    return steps
 
 
 def _penalties(s: Sampling) -> list[Sampler]:
     if s.rep_pen == 1 and not s.presence_penalty and not s.frequency_penalty:
         return []
-    return [Sampler("penalties", (s.rep_pen_range, s.rep_pen, s.frequency_penalty, s.presence_penalty))]
+    values = (s.rep_pen_range, s.rep_pen, s.frequency_penalty, s.presence_penalty)
+    if s.rep_pen != 1 and s.rep_pen_slope != 1:
+        return [Sampler("sloped_penalties", (*values, s.rep_pen_slope))]
+    return [Sampler("penalties", values)]
 
 
-_BY_INDEX = {0: _top_k, 2: _top_p_and_min_p, 4: _typical, 5: _temperature, 6: _penalties}
+def _xtc(s: Sampling, seed: int) -> list[Sampler]:
+    if s.xtc_probability <= 0 or s.xtc_threshold > LARGEST_XTC_THRESHOLD:
+        return []
+    return [Sampler("xtc", (s.xtc_probability, s.xtc_threshold, 1, seed))]
+
+
+def _draw(s: Sampling, seed: int) -> Sampler:
+    if s.adaptive_target >= 0:
+        return Sampler("adaptive_p", (s.adaptive_target, s.adaptive_decay, seed))
+    return Sampler("dist", (seed,))
+
+
+_BY_INDEX = {
+    0: _top_k,
+    1: _top_a,
+    2: _top_p_and_min_p,
+    3: _tail_free,
+    4: _typical,
+    5: _temperature,
+    6: _penalties,
+}

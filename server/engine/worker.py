@@ -19,10 +19,12 @@ from collections.abc import Sequence as ReadOnly
 from concurrent.futures import Future
 from typing import BinaryIO, NoReturn, TypeVar
 
+from server.embedding import Embed, LoadEmbedder
 from server.engine.draft_model import DraftModel
 from server.engine.drafts import Drafts
 from server.engine.engine import Engine
 from server.engine.kv_states import KVStates
+from server.engine.llama.embeddings import EmbeddingModel
 from server.engine.llama.library import NativeLog
 from server.engine.llama.model import LlamaModel
 from server.engine.neighbours import CoreMeter, ThreadGovernor, lower_priority
@@ -85,17 +87,21 @@ class Worker:
         self._inbox: queue.SimpleQueue[Generate | Cancel | Callable[[Engine], None]] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[Tokenize | Detokenize | CheckConstraint] = queue.SimpleQueue()
         self._state_calls: queue.SimpleQueue[UseState] = queue.SimpleQueue()
+        self._texts: queue.SimpleQueue[Embed] = queue.SimpleQueue()
         self._engine: Engine | None = None
 
     def run(self) -> NoReturn:
         """Load the model, then serve it until the launcher hangs up."""
         logging.getLogger("tavernkeep").addHandler(_ToLauncher(self._send))
         spec = pickle.load(self._commands)
-        assert isinstance(spec, LoadModel)
+        assert isinstance(spec, (LoadModel, LoadEmbedder))
         # Started before the load, which may take minutes: the launcher may give up or end meanwhile.
         self._start(self._read_commands)
         if spec.low_priority:
             lower_priority()  # before llama.cpp starts threads, which inherit it
+        if isinstance(spec, LoadEmbedder):
+            _or_leave(lambda: self._serve_embeddings(spec))
+            _leave(0)
         try:
             native_log = NativeLog()
             model = LlamaModel(spec, native_log, self._report_progress)
@@ -112,6 +118,16 @@ class Worker:
         self._start(lambda: self._answer_state_calls(KVStates(spec.state_folder, spec)))
         _or_leave(lambda: self._serve(engine))
         _leave(0)
+
+    def _serve_embeddings(self, spec: LoadEmbedder) -> None:
+        try:
+            model = EmbeddingModel(spec, NativeLog(), self._report_progress)
+        except TavernkeepError as error:
+            self._send([ModelFailed(str(error))])
+            return
+        self._send([ModelLoaded(model.info)])
+        while True:
+            self._send([model.embed(self._texts.get())])
 
     def _start(self, work: Callable[[], None]) -> None:
         threading.Thread(target=_or_leave, args=(work,), daemon=True).start()
@@ -159,6 +175,8 @@ class Worker:
                 self._calls.put(command)
             elif isinstance(command, UseState):
                 self._state_calls.put(command)
+            elif isinstance(command, Embed):
+                self._texts.put(command)
 
     def _answer_calls(self, model: LlamaModel) -> None:
         """Only reads the vocabulary, so it need not wait for the main thread's step, nor a cancel for it."""

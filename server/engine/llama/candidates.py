@@ -1,16 +1,17 @@
-"""The tokens that llama.cpp's samplers choose from, with their logits."""
+"""The tokens that samplers choose from, with their logits."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.formulas import FORBIDDEN, Ids, Logits
 from server.engine.llama.library import llama
 
-FORBIDDEN = float("-inf")
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
@@ -23,13 +24,13 @@ class Candidates:
         self._pointer = self._rows.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
         self._array = self._native(size)
 
-    def take_all(self, logits: npt.NDArray[np.float32]) -> None:
+    def take_all(self, logits: Logits) -> None:
         """Choose from every token. ``logits`` has an entry for each."""
         self._rows["id"] = self._ids
         self._rows["logit"] = logits
         self._array = self._native(len(self._rows))
 
-    def take(self, ids: npt.NDArray[np.intp], logits: npt.NDArray[np.float32]) -> None:
+    def take(self, ids: npt.NDArray[np.intp], logits: Logits) -> None:
         """Choose from these tokens only. ``logits`` has an entry for every token there is."""
         self._rows["id"][: len(ids)] = ids
         self._rows["logit"][: len(ids)] = logits[ids]
@@ -40,18 +41,34 @@ class Candidates:
         self._array = self._native(1)
 
     def apply(self, sampler: Any) -> None:
+        """Let a sampler of llama.cpp choose."""
         llama.llama_sampler_apply(sampler, ctypes.byref(self._array))
+
+    def change(self, formula: Callable[[Logits, Ids], Logits]) -> None:
+        """Let a formula change the logits; what it forbids is no candidate any more, if anything is left."""
+        rows = self._left()
+        logits = formula(rows["logit"], rows["id"])
+        kept = np.flatnonzero(logits > FORBIDDEN)
+        if len(kept):
+            self._rows["id"][: len(kept)] = rows["id"][kept]
+            self._rows["logit"][: len(kept)] = logits[kept]
+            self._array = self._native(len(kept))
 
     def selected(self) -> int:
         """The token that the last sampler of a chain has picked."""
-        return int(self._rows["id"][self._array.selected])
+        return int(self._left()["id"][self._array.selected])
 
     def logit(self, row: int) -> float:
         return float(self._rows["logit"][row])
 
     def highest(self) -> float:
         """The highest logit of those to choose from."""
-        return float(self._rows["logit"][: self._array.size].max())
+        return float(self._left()["logit"].max())
+
+    def _left(self) -> npt.NDArray[Any]:
+        """The rows of those to choose from. Samplers may drop some at the front, too."""
+        front = (ctypes.addressof(self._array.data.contents) - self._rows.ctypes.data) // CANDIDATE.itemsize
+        return self._rows[front : front + self._array.size]
 
     def _native(self, size: int) -> Any:
         return llama.llama_token_data_array(data=self._pointer, size=size, selected=-1, sorted=False)

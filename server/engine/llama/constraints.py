@@ -23,8 +23,9 @@ import llguidance.numpy
 import numpy as np
 import numpy.typing as npt
 
+from server.engine.formulas import FORBIDDEN, Logits
 from server.engine.llama import gbnf
-from server.engine.llama.candidates import FORBIDDEN, Candidates
+from server.engine.llama.candidates import Candidates
 from server.engine.llama.library import llama
 from server.engine.llama.vocabulary import Vocabulary
 from server.errors import BadRequest
@@ -47,8 +48,6 @@ FROM_TEXT: dict[ConstraintKind, Callable[[str], str]] = {
 
 log = logging.getLogger("tavernkeep.engine")
 
-Logits = npt.NDArray[np.float32]
-
 
 class Matcher(Protocol):
     """One reply on its way through its constraint. An end token is allowed where the reply is complete."""
@@ -61,6 +60,9 @@ class Matcher(Protocol):
 
     def accept(self, token: int) -> None:
         """Go on behind a token that is allowed."""
+
+    def rewind(self, count: int) -> None:
+        """The last ``count`` tokens that were accepted have never been."""
 
     def choose(self, candidates: Candidates, logits: Logits) -> bool:
         """Make candidates of those tokens that are allowed; False when there are none."""
@@ -76,6 +78,7 @@ class GrammarMatcher:
 
     def __init__(self, pointer: Any) -> None:
         self._pointer = pointer
+        self._accepted: list[int] = []
         self._single = Candidates(1)
         self._given_up = False
 
@@ -97,8 +100,17 @@ class GrammarMatcher:
     def accept(self, token: int) -> None:
         if self._given_up:
             return
+        self._accepted.append(token)
         with self._timed():
             llama.llama_sampler_accept(self._pointer, token)
+
+    def rewind(self, count: int) -> None:
+        """llama.cpp's grammars cannot go back, so it goes forward again from the beginning."""
+        again = self._accepted[: len(self._accepted) - count]
+        self._accepted = []
+        llama.llama_sampler_reset(self._pointer)
+        for token in again:
+            self.accept(token)
 
     def choose(self, candidates: Candidates, logits: Logits) -> bool:
         if self._given_up:
@@ -143,6 +155,9 @@ class GuidedMatcher:
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
             log.warning("A constraint went wrong: %s", self._matcher.get_error())
+
+    def rewind(self, count: int) -> None:
+        self._matcher.rollback(count)
 
     def choose(self, candidates: Candidates, logits: Logits) -> bool:
         ids = self.allowed()

@@ -23,6 +23,7 @@ class Vocabulary:
         self._pieces: dict[int, bytes] = {}
         # Nearly every request brings the same tags.
         self._special_token = functools.lru_cache(maxsize=KNOWN_TEXTS)(self._find_special_token)
+        self._tokens_with = functools.lru_cache(maxsize=KNOWN_TEXTS)(self._find_tokens_with)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids of ``text``; tags such as ``<|im_end|>`` become their special token.
@@ -68,6 +69,10 @@ class Vocabulary:
         """Every token that ends a reply."""
         return tuple(token for token in range(self.size) if self.is_end(token))
 
+    def tokens_with(self, letter: str) -> frozenset[int]:
+        """Every token that writes this letter, in upper or lower case. Looking for one takes a moment, once."""
+        return self._tokens_with(letter.lower())
+
     def spelling(self, token: int) -> bytes:
         """The bytes that a token is written with, special ones too; b"" for a token that does not exist."""
         return self._read_piece(token, special=True)
@@ -75,6 +80,10 @@ class Vocabulary:
     def text_of(self, token: int) -> str:
         """The spelling as text, as far as it is any."""
         return self.spelling(token).decode("utf-8", "replace")
+
+    def _find_tokens_with(self, letter: str) -> frozenset[int]:
+        found = (token for token in range(self.size) if letter in self.piece(token).decode("utf-8", "ignore").lower())
+        return frozenset(found)
 
     def _special_tokens(self, texts: ReadOnly[str]) -> list[int]:
         found = (self._special_token(text) for text in texts if text)

@@ -1,0 +1,66 @@
+"""A request for embeddings, read with care. Called by the dialects that have one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from server.embedding import Input
+from server.errors import BadRequest
+from server.request.fields import Fields
+
+MOST_INPUTS = 2048  # OpenAI's limit
+LARGEST_TOKEN = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class EmbeddingsRequest:
+    """Texts or token ids that vectors are wanted of. Those too long are cut off with ``truncate``, else refused.
+
+    ``dimensions`` 0 is all that the model has. ``base64``: the client wants bytes, not numbers.
+    """
+
+    inputs: tuple[Input, ...]
+    truncate: bool
+    dimensions: int
+    base64: bool
+
+
+def read_embeddings(body: dict[str, Any]) -> EmbeddingsRequest:
+    """OpenAI's body, with KoboldCpp's ``truncate``. Raises :class:`BadRequest` that says what is wrong with it."""
+    fields = Fields(body, strict=True)
+    dimensions = fields.optional_whole("dimensions")
+    if dimensions is not None and dimensions < 1:
+        raise BadRequest("dimensions must be at least 1.", param="dimensions")
+    encoding = fields.text("encoding_format", default="float")
+    if encoding not in ("float", "base64"):
+        fields.wrong("encoding_format", encoding, "float or base64")
+    return EmbeddingsRequest(
+        _inputs(body.get("input")),
+        truncate=fields.flag("truncate", default=True),
+        dimensions=dimensions or 0,
+        base64=encoding == "base64",
+    )
+
+
+def _inputs(value: Any) -> tuple[Input, ...]:
+    """A text, a list of texts, a list of token ids, or a list of such lists."""
+    given = value if isinstance(value, list) and not _are_tokens(value) else [value]
+    if not given or value is None or value == "":
+        raise BadRequest("input is empty.", "Send a text, or a list of texts.", param="input")
+    if len(given) > MOST_INPUTS:
+        raise BadRequest(f"input has {len(given)} texts, and {MOST_INPUTS} are the most.", param="input")
+    return tuple(_input(f"input[{index}]", entry) for index, entry in enumerate(given))
+
+
+def _input(where: str, value: Any) -> Input:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and _are_tokens(value):
+        return tuple(value)
+    raise BadRequest(f"{where} must be text or a list of token ids.", param="input")
+
+
+def _are_tokens(values: list[Any]) -> bool:
+    """Whether a list holds nothing but numbers that can be token ids; bool is a kind of int in Python."""
+    return bool(values) and all(type(value) is int and 0 <= value <= LARGEST_TOKEN for value in values)
