@@ -140,7 +140,8 @@ def _model(
     **metadata: tuple[int, Any],
 ) -> bytes:
     random = np.random.default_rng(1)
-    shapes = {"token_embd.weight": (WIDTH, VOCABULARY), "output_norm.weight": (WIDTH,), **shapes}
+    ending: Shapes = {} if architecture == "bert" else {"output_norm.weight": (WIDTH,)}
+    shapes = {"token_embd.weight": (WIDTH, VOCABULARY), **ending, **shapes}
     weights = {name: _weights(name, shape, random) for name, shape in shapes.items()}
     tensors, data = [], b""
     for name, shape in shapes.items():

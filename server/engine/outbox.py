@@ -47,4 +47,5 @@ def _merged(before: TextPiece, event: TextPiece) -> TextPiece:
         text=text + event.text,
         thought=before.thought + unsaid + event.thought,
         unsaid=before.unsaid or event.unsaid,
+        logprobs=event.logprobs if event.unsaid else before.logprobs + event.logprobs,
     )
