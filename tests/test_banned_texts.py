@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine import engine
+from server.engine.banned_texts import BannedTexts
 from server.engine.engine import Engine
+from server.engine.token_stream import TokenStream
 from server.events import Finished, FinishReason, Generate, TextPiece, Thinking
 from tests.fake_model import END_THINK, SPECIAL_TEXTS, THINK, FakeModel, Scripts, tokens_of
 
@@ -136,3 +138,31 @@ def test_no_reply_ever_holds_a_banned_text(script, banned):
     reply = Reply(script, *banned)
     assert not any(text.lower() in reply.text.lower() for text in banned)
     assert len(reply.text) == len(script)
+
+
+PIECES = ("a", "b", " a", "ab", "bc", " ", "c", "Ab", "abc", " bca")
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(st.lists(st.text("abcB ", min_size=1, max_size=5), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_no_tokens_however_long_they_are_ever_spell_a_banned_text(banned, random):
+    stream = TokenStream()
+    texts = BannedTexts(banned, stream)
+    tokens: list[str] = []
+    forbidden: list[set[str]] = [set()]
+    left = ""
+    while len(tokens) < 30:
+        allowed = [piece for piece in (*PIECES, "!") if piece not in forbidden[-1]]
+        tokens.append(random.choice(allowed))
+        forbidden.append(set())
+        before = stream.state()
+        left += texts.push(tokens[-1].encode(), stream.push(tokens[-1].encode()), before).text
+        if count := texts.written():
+            texts.take_back(count)
+            first = tokens[-count]
+            del tokens[-count:], forbidden[-count:]
+            forbidden[-1].add(first)
+        assert "".join(tokens).startswith(left)
+    left += texts.finish().text + stream.finish().text
+    assert left == "".join(tokens)
+    assert not any(text.lower() in left.lower() for text in banned)

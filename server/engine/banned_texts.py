@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.engine.marks import Marks
 from server.engine.token_stream import Said, StreamState, TokenStream
@@ -28,7 +28,9 @@ class BannedTexts:
     """What a ``stream`` releases waits here, token by token, while it may still become one of ``texts``.
 
     Upper and lower case count the same. A text that is banned is looked for in what the tokens spell, so that it is
-    known exactly which token began it. Thoughts are not part of the reply, so in them all may be written.
+    known exactly which token began it. Thoughts are not part of the reply, so in them all may be written. The letters
+    that left last are kept: after other tokens were taken back a text may begin in them. What left stays, and the
+    reply goes on behind it.
     """
 
     def __init__(self, texts: Iterable[str], stream: TokenStream) -> None:
@@ -74,11 +76,10 @@ class BannedTexts:
         said = Said()
         while self._steps and self._steps[0].end <= end:
             said = said.then(self._steps.pop(0).said)
-        gone = self._steps[0].start if self._steps else len(self._text)
+        left = self._steps[0].start if self._steps else len(self._text)
+        gone = max(left - self._marks.longest + 1, 0)
         self._text = self._text[gone:]
-        self._steps = [
-            _Step(step.start - gone, step.end - gone, step.said, step.decoder, step.stream) for step in self._steps
-        ]
+        self._steps = [replace(step, start=step.start - gone, end=step.end - gone) for step in self._steps]
         return said
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class Marks:
-    """The texts to find; empty ones are none."""
+    """The texts to find; empty ones are none. The ``longest`` has that many letters."""
 
     def __init__(self, marks: Iterable[str]) -> None:
         self._marks = tuple(filter(None, marks))
-        self._longest = max(map(len, self._marks), default=0)
+        self.longest = max(map(len, self._marks), default=0)
         self._any = re.compile("|".join(map(re.escape, self._marks)))
         self._first = re.compile("|".join(sorted({re.escape(mark[0]) for mark in self._marks})))
 
@@ -28,8 +28,8 @@ class Marks:
 
     def undecided(self, text: str) -> int:
         """Where that begins which may become one of them with the next letters; the text's length if there is none."""
-        if self._longest > 1:
-            for letter in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
+        if self.longest > 1:
+            for letter in self._first.finditer(text, max(len(text) - self.longest + 1, 0)):
                 tail = text[letter.start() :]
                 if any(len(tail) < len(mark) and mark.startswith(tail) for mark in self._marks):
                     return letter.start()
