@@ -29,8 +29,9 @@ from gui.view_state import (
 )
 from gui.widgets import Button, Label, Row
 from server.errors import SettingsError
-from server.events import LogLine, ModelFile, Snapshot
+from server.events import LogLine
 from server.settings import Settings
+from server.snapshot import ModelFile, Snapshot
 
 if TYPE_CHECKING:
     from server.controller import Controller

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from server.errors import TavernkeepError
-from server.events import LogLine, Snapshot
+from server.events import LogLine
+from server.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from server.controller import Controller

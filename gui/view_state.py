@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.errors import SettingsError
-from server.events import EngineState, EngineStats, ModelFile, ModelInfo, RequestRow, Snapshot, TemplateInfo
+from server.events import EngineState, EngineStats, ModelInfo
 from server.settings import Settings, from_mapping, is_loopback, rule_of
+from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo
 
 AUTO_LAYERS: Final = -1
 CONTEXT_STOPS: Final = tuple(

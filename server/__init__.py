@@ -6,6 +6,7 @@ process; :mod:`server.engine.client` stands between them.
 
 controller.py          the one door for the window, the headless launcher and the routes: start, stop, look, ask
 events.py              the dataclasses that cross threads and processes
+snapshot.py            what the window and /health see
 embedding.py           the dataclasses of the embeddings model, which cross processes as well
 settings.py            the one table of settings: name, default, limits, help
 command_line.py        KoboldCpp's flags -> settings
@@ -23,6 +24,7 @@ api/                   routes and shapes, no logic
   kobold.py            the KoboldAI and KoboldCpp dialect
   admin.py             KoboldCpp's admin routes: change the model, keep conversations
   openai.py            the OpenAI dialect
+  logprobs.py          probabilities in the shapes that clients read
   embeddings.py        texts to vectors, for both of these dialects
   ollama.py            the Ollama dialect
   ollama_models.py     the loaded models in Ollama's words
@@ -32,6 +34,7 @@ request/               what is asked for
   text_request.py      what a generation request is, whichever dialect it came in
   fields.py            reading a body field by field, tolerant of null and odd types
   samplers.py          sampler settings under all their names
+  unsupported.py       what is asked for and not there
   kobold.py            KoboldAI's JSON -> text request
   openai.py            OpenAI's JSON -> text request
   ollama.py            Ollama's JSON -> text request
@@ -77,6 +80,9 @@ engine/                the engine process and the launcher's side of it
   sampling.py          sampler settings -> llama.cpp's chain
   token_stream.py      token bytes -> text: whole characters, no stop strings, thoughts apart
   thinking.py          how long a reply may think, and the tokens that end its thinking
+  marks.py             texts found in a text that grows
+  banned_texts.py      texts a reply must not say: what may leave, how far it goes back
+  formulas.py          samplers that llama.cpp has not, in numpy
   outbox.py            when events leave for the launcher
   drafts.py            drafts into the plan of a step, and what became of them
   speculation.py       tokens guessed ahead, and whether guessing pays

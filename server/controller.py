@@ -27,14 +27,10 @@ from server.events import (
     LoadProgress,
     LogLine,
     ModelFailed,
-    ModelFile,
     ModelInfo,
     ModelLoaded,
-    RequestRow,
-    Snapshot,
     StateAction,
     StateUsed,
-    TemplateInfo,
 )
 from server.model import gguf
 from server.prompt import templates
@@ -43,6 +39,7 @@ from server.request.ledger import Ledger, Totals, to_abort
 from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.settings import Settings
+from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo
 
 if TYPE_CHECKING:
     from server.api.http_server import HttpServer

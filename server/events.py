@@ -1,7 +1,6 @@
 """Everything that crosses a thread or a process, as frozen dataclasses: no other state is shared.
 
-*Commands* go from the launcher to the engine process, *events* come back. The window reads a :class:`Snapshot` and
-:class:`LogLine` s from the controller.
+*Commands* go from the launcher to the engine process, *events* come back.
 """
 
 from __future__ import annotations
@@ -438,72 +437,3 @@ class LogLine:
 
 Answer = Tokens | Detokenized | ConstraintChecked | StateUsed | Embedded
 EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Answer | EngineStats | LogLine
-
-
-# --- what the window and /health see ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """What a GGUF file says of itself without being loaded. ``size`` is in bytes; 0 and "": it does not say."""
-
-    path: str
-    size: int
-    architecture: str
-    name: str
-    quantisation: str
-    layers: int
-    trained_context: int
-    chat_template: str
-
-
-@dataclass(frozen=True)
-class TemplateInfo:
-    """Which instruct template chats are rendered with. ``source`` says in a few words where it comes from, ``reason``
-    in a sentence why it is used; ``warning`` is a sentence on what speaks against it, or ""."""
-
-    name: str
-    source: str
-    reason: str
-    warning: str = ""
-
-
-@dataclass(frozen=True)
-class Trimmed:
-    """What of a prompt was left out so that it fits the context: whole ``messages``, and ``tokens`` in all."""
-
-    messages: int = 0
-    tokens: int = 0
-
-
-@dataclass(frozen=True)
-class RequestRow:
-    """One running or waiting request, as a person sees it."""
-
-    request_id: int
-    client: str
-    route: str
-    prompt_tokens: int
-    completion_tokens: int
-    trimmed: Trimmed | None = None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED.
-
-    ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model. Of the
-    ``replies`` since the start, ``trimmed`` had a prompt that was shortened.
-    """
-
-    state: EngineState = EngineState.IDLE
-    progress: float = 0.0
-    sentence: str = ""
-    address: str = ""
-    model: ModelInfo | None = None
-    template: TemplateInfo | None = None
-    threads: int = 0
-    stats: EngineStats = field(default_factory=EngineStats)
-    requests: tuple[RequestRow, ...] = ()
-    replies: int = 0
-    trimmed: int = 0

@@ -19,9 +19,10 @@ import pytest
 
 from server.controller import STARTER_MODEL, Controller
 from server.engine.neighbours import waiting_environment
-from server.events import EngineState, Snapshot
+from server.events import EngineState
 from server.prompt.jinja import Renderer
 from server.settings import Settings
+from server.snapshot import Snapshot
 
 PATIENCE = 60.0
 

@@ -5,18 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from server.events import (
-    EngineState,
-    EngineStats,
-    LogLine,
-    ModelFile,
-    ModelInfo,
-    RequestRow,
-    Snapshot,
-    TemplateInfo,
-    Trimmed,
-)
+from server.events import EngineState, EngineStats, LogLine, ModelInfo
 from server.settings import Settings
+from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo, Trimmed
 
 STARTER = "/models/starter.gguf"
 ADDRESS = "http://127.0.0.1:5001"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from server.events import TemplateInfo
 from server.model import gguf
 from server.prompt import preset
 from server.prompt.chat import Rendered, Template, merged, render, system_in_front, user_first, without_empty
 from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
 from server.prompt.message import Chat, Ending, Message, Tool, ToolCall
 from server.prompt.preset import NO_TAGS, Preset
+from server.snapshot import TemplateInfo
 
 TOOLS_ONLY = ("Hermes-3",)  # templates that models have beside their own, for chats with tools
 KEPT = [

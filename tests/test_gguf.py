@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.errors import ModelLoadError
-from server.events import ModelFile
 from server.model import gguf
+from server.snapshot import ModelFile
 
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
 F32, Q4_1 = 0, 3

@@ -17,8 +17,9 @@ from gui.theme import TEXT, WARNING
 from gui.view_state import help_of
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse
-from server.events import EngineState, EngineStats, LogLine, RequestRow, Snapshot, Trimmed
+from server.events import EngineState, EngineStats, LogLine
 from server.settings import Settings
+from server.snapshot import RequestRow, Snapshot, Trimmed
 from tests.fake_controller import (
     ADDRESS,
     BUSY,

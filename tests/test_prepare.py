@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import BadRequest, ContextLengthExceeded
-from server.events import Constraint, ConstraintKind, Generate, ModelInfo, Sampling, Trimmed
+from server.events import Constraint, ConstraintKind, Generate, ModelInfo, Sampling
 from server.prompt import templates
 from server.prompt import thinking as model_thinking
 from server.prompt.jinja import Renderer
@@ -23,6 +23,7 @@ from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.request.thinking import Mode, ThinkingWish
 from server.settings import Settings
+from server.snapshot import Trimmed
 from tests.fake_model import PLAIN_TEMPLATE, TINY
 
 BOS = 1

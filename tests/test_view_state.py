@@ -30,17 +30,9 @@ from gui.view_state import (
     template_label,
 )
 from server.errors import SettingsError
-from server.events import (
-    EngineState,
-    EngineStats,
-    ModelFile,
-    ModelInfo,
-    RequestRow,
-    Snapshot,
-    TemplateInfo,
-    Trimmed,
-)
+from server.events import EngineState, EngineStats, ModelInfo
 from server.settings import Settings, rule_of
+from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo, Trimmed
 
 FILE = ModelFile(
     path="/models/a.gguf",

@@ -13,12 +13,13 @@ from flask import Blueprint, Response
 from server.api import caller, logprobs, sse
 from server.engine.client import Generation
 from server.errors import BadRequest, TavernkeepError
-from server.events import Finished, FinishReason, TextPiece, TokenLogprob, Trimmed
+from server.events import Finished, FinishReason, TextPiece, TokenLogprob
 from server.reply.parts import Arguments, CallBegun, Content, Part, gathered
 from server.reply.tool_calls import ToolCallParser
 from server.request import openai as openai_json
 from server.request.prepare import Prepared
 from server.request.text_request import TextRequest
+from server.snapshot import Trimmed
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -62,7 +63,7 @@ TEXT = Shape(
     said=lambda text: {"text": text},
     thought=lambda text: {"text": "", "reasoning": text},  # OpenRouter's name; only for those who ask for it
     last={"text": ""},
-    logprobs=lambda entries, offset: logprobs.of_text(entries, offset),
+    logprobs=logprobs.of_text,
 )
 
 
@@ -206,7 +207,7 @@ class _Stream:
         return rest + last + usage + sse.DONE
 
     def _parts(self, parts: Sequence[Part], told: Sequence[TokenLogprob] = ()) -> bytes:
-        """The chunks of ``parts``. Probabilities go with the first of them, or with an empty one where there is none."""
+        """The chunks of ``parts``. Probabilities go with the first, or with an empty one where there is none."""
         self._called = self._called or any(isinstance(part, CallBegun) for part in parts)
         if told and not parts:
             parts = [Content("")]

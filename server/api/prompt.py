@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint
 
 from server.api import caller
-from server.events import TemplateInfo
 from server.request import openai as openai_json
+from server.snapshot import TemplateInfo
 
 if TYPE_CHECKING:
     from server.controller import Controller

@@ -42,9 +42,9 @@ from server.events import (
     Tokenize,
     TokenLogprob,
     Tokens,
-    Trimmed,
     UseState,
 )
+from server.snapshot import Trimmed
 
 log = logging.getLogger("tavernkeep.engine")
 

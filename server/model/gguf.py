@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from server.errors import ModelLoadError
-from server.events import ModelFile
+from server.snapshot import ModelFile
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

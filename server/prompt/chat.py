@@ -9,11 +9,11 @@ from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.events import TemplateInfo
 from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
 from server.prompt.message import Chat, Ending, Message
 from server.prompt.preset import Preset
 from server.prompt.tools import with_generic_tools
+from server.snapshot import TemplateInfo
 
 # Marks where a turn to be continued ends, so that what a template writes after it can be cut off. No control
 # character: templates may strip those.

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from server.errors import SettingsError
-from server.events import ModelInfo, TemplateInfo
+from server.events import ModelInfo
 from server.prompt import chat, preset
 from server.prompt.chat import Template
 from server.prompt.jinja import Renderer, TemplateFailed
 from server.prompt.message import Chat, Message, Tool
 from server.prompt.preset import Preset
+from server.snapshot import TemplateInfo
 
 AUTOMATIC = "AutoGuess"
 LAST_RESORT = "Alpaca"

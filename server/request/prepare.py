@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.errors import BadRequest, ContextLengthExceeded
-from server.events import Constraint, ConstraintKind, Generate, Guidance, ModelInfo, TemplateInfo, Trimmed
+from server.events import Constraint, ConstraintKind, Generate, Guidance, ModelInfo
 from server.prompt import chat as chat_prompt
 from server.prompt import templates
 from server.prompt import thinking as model_thinking
@@ -23,6 +23,7 @@ from server.request.schema import compactly_spaced
 from server.request.text_request import TextRequest
 from server.request.thinking import Mode
 from server.settings import Settings
+from server.snapshot import TemplateInfo, Trimmed
 
 log = logging.getLogger("tavernkeep.request")
 
