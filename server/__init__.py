@@ -12,15 +12,18 @@ settings.py            the one table of settings: name, default, limits, help
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files -> settings
 admin.py               the models and configurations that clients may change to
+saves.py               stories that clients keep on the server
 errors.py              the one error family: status, code, sentence, hint
 
 api/                   routes and shapes, no logic
   http_server.py       waitress in a thread, every piece of a stream sent at once
   app.py               the Flask app: dialects, guard, dressing of errors
+  addresses.py         any beginning before a route's own path
   guard.py             who may talk to the server: Host, Origin, address, key
   caller.py            who is calling: body, client name, connection
   sse.py               server-sent events: frames, and the loop from generation to frames
-  health.py            /health
+  refusal.py           errors in the shapes that clients read
+  health.py            whether anyone is there, and what the engine is doing
   kobold.py            the KoboldAI and KoboldCpp dialect
   admin.py             KoboldCpp's admin routes: change the model, keep conversations
   openai.py            the OpenAI dialect
@@ -28,6 +31,9 @@ api/                   routes and shapes, no logic
   embeddings.py        texts to vectors, for both of these dialects
   ollama.py            the Ollama dialect
   ollama_models.py     the loaded models in Ollama's words
+  tokens.py            text to tokens and back, schemas to grammars
+  saves.py             stories that are kept on the server
+  absent.py            what KoboldCpp has and this server has not
   prompt.py            which template is used and why, and the prompt it makes
 
 request/               what is asked for
@@ -39,6 +45,8 @@ request/               what is asked for
   openai.py            OpenAI's JSON -> text request
   ollama.py            Ollama's JSON -> text request
   embeddings.py        a request for embeddings
+  tokens.py            a text, or a list of token ids
+  placeholders.py      {{[INPUT]}} and the like -> the model's tags
   messages.py          OpenAI's messages and tools
   constraint.py        what a reply must look like: schemas, grammars, expressions
   schema.py            JSON schemas, checked
@@ -101,8 +109,11 @@ engine/llama/          llama.cpp itself; the only imports of llama_cpp
   samplers.py          one request's sampler chain, and the draw
   candidates.py        the tokens that samplers choose from
   constraints.py       what a reply must look like, token by token
+  schema_grammar.py    JSON schemas -> grammars
   gbnf.py              grammars that llama.cpp would hang on
 
 model/
   gguf.py              the bounded reader of a GGUF file's header
 """
+
+VERSION = "0.1.0"

@@ -16,7 +16,7 @@ MODELS = (".gguf",)
 INITIAL = "initial_model"
 UNLOAD = "unload_model"
 # Whoever may change the model may not open the server to others, lock its owner out, or write somewhere else.
-KEPT = ("host", "port", "password", "allowclients", "admin", "adminpassword", "admindir", "statedir")
+KEPT = ("host", "port", "password", "allowclients", "admin", "adminpassword", "admindir", "statedir", "savedatafile")
 
 
 def folder(initial: Settings) -> Path | None:

@@ -9,11 +9,9 @@ from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from server import kcpps
+from server import VERSION, kcpps
 from server.errors import SettingsError
 from server.settings import Settings, from_mapping, rule_of
-
-VERSION = "0.1.0"
 
 # Flags of KoboldCpp that Tavernkeep does not have, by how many values follow them: people's scripts keep starting.
 NO_VALUE = """
@@ -23,7 +21,7 @@ NO_VALUE = """
     noblas sdnotile testmemory
 """
 ONE_VALUE = """
-    analyze onready prompt p genlimit promptlimit preloadstory savedatafile mmproj visionmaxres ratelimit forceversion
+    analyze onready prompt p genlimit promptlimit mmproj visionmaxres ratelimit forceversion
     unpack exportconfig exporttemplate moeexperts maxrequestsize hordemodelname hordeworkername hordekey hordemaxctx
     hordegenlen sdmodel sdthreads sdclampedsoft sdt5xxl sdclip1 sdclipl sdclip2 sdclipg sdphotomaker
     sdconvdirect sdvae sdlora sdloramult sdtiledvae sdgendefaults whispermodel ttsmodel ttswavtokenizer

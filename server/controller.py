@@ -112,13 +112,13 @@ class Controller:
 
     def cancel(self, request_id: int) -> None:
         """End one reply at the next step; unknown ids are ignored."""
-        for generation in self._generations():
+        for generation in self.generations():
             if generation.request.request_id == request_id:
                 generation.cancel()
 
     def snapshot(self) -> Snapshot:
         """The state now; cheap enough to call ten times a second."""
-        rows = tuple(_row(generation) for generation in self._generations())
+        rows = tuple(_row(generation) for generation in self.generations())
         with self._lock:
             totals = self._ledger.totals()
             return replace(self._now, requests=rows, replies=totals.replies, trimmed=totals.trimmed)
@@ -177,16 +177,25 @@ class Controller:
         """The text of token ``ids``. Raises :class:`ModelNotReady`."""
         return self._ready().engine.detokenize(ids)
 
+    def grammar_of(self, schema: str) -> str:
+        """The GBNF for a JSON schema's text. Raises :class:`ModelNotReady` and :class:`BadRequest`."""
+        return self._ready().engine.grammar_of(schema)
+
     def reply_of(self, genkey: str) -> Generation | None:
         """The current reply of ``genkey``, or its last until the next one starts; None if there was none."""
         return self._ledger.current(genkey)
 
     def abort(self, genkey: str, client: str) -> bool:
         """Stop the replies of ``genkey`` (or of a client that uses none); True if there were any."""
-        generations = to_abort(self._generations(), genkey, client)
+        generations = to_abort(self.generations(), genkey, client)
         for generation in generations:
             generation.cancel()
         return bool(generations)
+
+    def generations(self) -> list[Generation]:
+        """The replies that are running or waiting, oldest first."""
+        engine = self._engine
+        return engine.generations() if engine else []
 
     def loaded_model(self) -> ModelInfo:
         """The model that answers. Raises :class:`ModelNotReady`."""
@@ -348,10 +357,6 @@ class Controller:
             self._changed.notify_all()
         if after.state is not before.state and after.state in (EngineState.READY, EngineState.FAILED):
             log.log(logging.INFO if after.state is EngineState.READY else logging.ERROR, "%s", _describe(after))
-
-    def _generations(self) -> list[Generation]:
-        engine = self._engine
-        return engine.generations() if engine else []
 
     def _ready(self) -> _Loaded:
         engine, now, preparer = self._engine, self._now, self._preparer

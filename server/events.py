@@ -33,7 +33,7 @@ DEFAULT_ORDER = (6, 0, 1, 3, 4, 2, 5)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen, by KoboldCpp's names: see docs/samplers.md. Defaults switch every sampler off except
+    """How the next token is chosen, by KoboldCpp's names: see docs/samplers.md. Defaults switch all samplers off but
     temperature and the random draw.
 
     ``order`` holds KoboldCpp's sampler indices: 0 top_k, 1 top_a, 2 top_p and min_p, 3 tail-free, 4 typical,
@@ -249,6 +249,14 @@ class Detokenize:
 
 
 @dataclass(frozen=True)
+class MakeGrammar:
+    """The GBNF for a JSON ``schema``, given as text."""
+
+    call_id: int
+    schema: str
+
+
+@dataclass(frozen=True)
 class Tokenize:
     """Text to token ids. ``special`` adds the model's beginning-of-text token where it wants one."""
 
@@ -275,7 +283,8 @@ class UseState:
     slot: int = 0
 
 
-Command = LoadModel | LoadEmbedder | Generate | Cancel | Tokenize | Detokenize | CheckConstraint | UseState | Embed
+Question = Tokenize | Detokenize | CheckConstraint | MakeGrammar
+Command = LoadModel | LoadEmbedder | Generate | Cancel | Question | UseState | Embed
 
 
 # --- events ---------------------------------------------------------------------------------------------------
@@ -384,6 +393,15 @@ class ConstraintChecked:
 
 
 @dataclass(frozen=True)
+class GrammarMade:
+    """The result of a :class:`MakeGrammar` call: a grammar, or a sentence on why there is none."""
+
+    call_id: int
+    grammar: str
+    problem: str
+
+
+@dataclass(frozen=True)
 class KeptState:
     """A saved conversation; without tokens there is none. ``size`` is in bytes."""
 
@@ -403,13 +421,23 @@ class StateUsed:
 
 
 @dataclass(frozen=True)
+class SlotState:
+    """A slot of the KV cache that holds ``tokens``: its number, and the request that it works for, or 0."""
+
+    number: int
+    request_id: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """The engine's pulse, sent a few times a second while it works and once when it falls idle.
 
     Speeds are tokens per second over the last second; ``cells`` are KV cache cells, one per token of context.
     ``cells_used`` are held by running replies, ``cells_cached`` by prompts kept for later; ``ram_used`` bytes hold
-    prompts that fell out of them. ``threads`` is how many generate now. Since the model was loaded ``accepted`` of the
-    ``drafted`` tokens were right, and ``cached_tokens`` of all ``prompt_tokens`` did not have to be read.
+    prompts that fell out of them, and ``slots`` are those that hold any. ``threads`` is how many generate now. Since
+    the model was loaded ``accepted`` of the ``drafted`` tokens were right, and ``cached_tokens`` of all
+    ``prompt_tokens`` did not have to be read.
     """
 
     running: int = 0
@@ -425,6 +453,7 @@ class EngineStats:
     accepted: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    slots: tuple[SlotState, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -435,5 +464,5 @@ class LogLine:
     text: str
 
 
-Answer = Tokens | Detokenized | ConstraintChecked | StateUsed | Embedded
+Answer = Tokens | Detokenized | ConstraintChecked | GrammarMade | StateUsed | Embedded
 EngineEvent = LoadProgress | ModelLoaded | ModelFailed | TextPiece | Finished | Refused | Answer | EngineStats | LogLine

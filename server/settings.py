@@ -266,6 +266,11 @@ class Settings:
         "",
         "Folder for the conversations that /api/admin keeps; without one, a folder of Tavernkeep's in your user data.",
     )
+    savedatafile: str = _setting(
+        "",
+        "JSON file in which clients may keep stories, as KoboldAI Lite does; it is made when the first one is saved.",
+    )
+    preloadstory: str = _setting("", "JSON file of a story that KoboldAI Lite begins with.")
     quiet: bool = _setting(False, "Log warnings and errors only.")
 
     def __post_init__(self) -> None:

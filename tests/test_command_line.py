@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import launcher
-from server.command_line import VERSION, Invocation, parse
+from server import VERSION
+from server.command_line import Invocation, parse
 from server.errors import SettingsError
 from server.settings import Settings
 

@@ -260,8 +260,7 @@ def test_openais_library_reads_the_vectors(embeds):
 
 
 def test_ollamas_library_reads_the_vectors(embeds):
-    client = ollama.Client(embeds.base)
-    try:
+    with ollama.Client(embeds.base) as client:
         answer = client.embed(model="any:latest", input=["wolf", "bear"], dimensions=16)
         assert np.array_equal(answer.embeddings, vectors(embeds, ["wolf", "bear"], dimensions=16))
         assert answer.model == "any:latest"
@@ -272,8 +271,6 @@ def test_ollamas_library_reads_the_vectors(embeds):
         assert client.embeddings(model="any", prompt="").embedding == []
         with pytest.raises(ollama.ResponseError, match="reads 64 at most"):
             client.embed(model="any", input="wolf " * 100, truncate=False)
-    finally:
-        client.close()
 
 
 def test_it_is_told_that_there_are_embeddings(embeds, server):
@@ -284,9 +281,29 @@ def test_it_is_told_that_there_are_embeddings(embeds, server):
 def test_without_an_embeddings_model_it_is_said_how_to_get_one(server):
     for route in ROUTES:
         assert "--embeddingsmodel" in refusal(server, route, 501, input="wolf")
-    answer = server.post("/api/embed", {"model": "m", "input": "wolf"})
-    assert answer.status == 501
-    assert "--embeddingsmodel" in answer.json["error"]
+    for asked in ({"input": "wolf"}, {"prompt": "wolf"}, {}):
+        for route in ("/api/embed", "/api/embeddings"):
+            answer = server.post(route, {"model": "m", **asked})
+            assert answer.status == 501
+            assert "--embeddingsmodel" in answer.json["error"]
+
+
+def test_ollama_lists_the_embeddings_model_too_and_shows_it_by_its_name(own_server, tmp_path):
+    file = tmp_path / "reader.gguf"
+    file.write_bytes(tiny_models.reader(MEAN))
+    started(own_server, file)
+    wait_until(lambda: own_server.controller.embedder.model, "the embeddings model")
+    with ollama.Client(own_server.base) as client:
+        names = [STARTER_MODEL.stem + ":latest", "reader:latest"]
+        assert [model.model for model in client.list().models] == names
+        running = client.ps().models
+        assert [model.model for model in running] == names
+        assert running[1].context_length == 64
+        for name in ("reader", "reader:latest"):
+            shown = client.show(name)
+            assert shown.capabilities == ["embedding"]
+            assert shown.modelinfo["general.architecture"] == "bert"
+        assert "completion" in client.show("anything else").capabilities
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------

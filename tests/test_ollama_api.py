@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,18 +16,31 @@ import pytest
 from server.api import ollama_models
 from server.controller import STARTER_MODEL
 from server.errors import BadRequest, NotAvailable
-from server.events import ConstraintKind, ModelInfo
+from server.events import ConstraintKind, EngineState, ModelInfo
 from server.request import ollama as ollama_json
 from server.request.thinking import Mode
 from tests.conftest import Server, settings_for_tests, wait_until
 
 NAME = f"{STARTER_MODEL.stem}:latest"
 GREEDY: dict[str, Any] = {"temperature": 0, "seed": 1}
-SHORT = {**GREEDY, "num_predict": 8}
+SHORT = {**GREEDY, "num_predict": 8, "ignore_eos": True}
+LONG = {**GREEDY, "num_predict": -1, "ignore_eos": True}
+COUNTING = {**GREEDY, "grammar": 'root ::= "one two three"'}
 HI = [{"role": "user", "content": "Hi!"}]
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+ROME = {"city": "Rome", "days": 3}
+PARAMETERS = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Rome"]}, "days": {"type": "integer", "enum": [3]}},
+    "required": ["city", "days"],
+}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Weather.", "parameters": PARAMETERS}}
-CALLING = {"tools": [WEATHER], "options": {**GREEDY, "num_predict": 400, "tool_choice": "required"}}
+CALLING: Any = {
+    "tools": [WEATHER],
+    "options": {**GREEDY, "tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+}
+# The starter model does not think by itself: its thought is begun for it, and ended by the budget.
+BEGUN = [*HI, {"role": "assistant", "content": "<think>\nHm,"}]
+THINKING = {**GREEDY, "num_predict": 30, "thinking_budget": 6, "ignore_eos": True}
 FIGURES = {
     "total_duration",
     "load_duration",
@@ -38,9 +53,8 @@ FIGURES = {
 
 @pytest.fixture
 def client(server: Server) -> Iterator[ollama.Client]:
-    client = ollama.Client(server.base)
-    yield client
-    client.close()
+    with ollama.Client(server.base) as client:
+        yield client
 
 
 def lines(body: bytes) -> list[Any]:
@@ -124,16 +138,16 @@ def test_what_keeps_models_is_refused_in_a_sentence(server, path):
 # --- replies ------------------------------------------------------------------------------------------------------
 
 
-def check_figures(last: Any, tokens: int) -> None:
+def check_figures(last: Any, tokens: int, since: float) -> None:
+    """What a reply that was asked for at ``since`` tells about itself."""
     assert last["done"] is True
     assert last.keys() >= FIGURES
     assert last["eval_count"] == tokens
     assert last["prompt_eval_count"] > 0
     assert last["eval_duration"] > 0
     assert last["prompt_eval_duration"] > 0
-    parts = last["load_duration"] + last["prompt_eval_duration"] + last["eval_duration"]
-    assert last["total_duration"] >= parts * 0.99
-    assert last["total_duration"] < 60 * 10**9
+    assert last["total_duration"] > last["eval_duration"]
+    assert last["total_duration"] <= (time.monotonic() - since) * 10**9
 
 
 @pytest.mark.parametrize(
@@ -144,7 +158,7 @@ def check_figures(last: Any, tokens: int) -> None:
     ],
 )
 def test_streams_are_lines_that_say_what_one_object_says(server, path, asked, text):
-    body = {"model": "any", **asked, "options": SHORT}
+    body, since = {"model": "any", **asked, "options": SHORT}, time.monotonic()
     streamed = server.post(path, body)
     assert streamed.headers["Content-Type"] == "application/x-ndjson"
     *pieces, last = lines(streamed.body)
@@ -152,26 +166,28 @@ def test_streams_are_lines_that_say_what_one_object_says(server, path, asked, te
     assert all(line["done"] is False and line["model"] == "any" and "T" in line["created_at"] for line in pieces)
     assert text(last) == ""
     assert last["done_reason"] == "length"
-    check_figures(last, tokens=8)
+    check_figures(last, tokens=8, since=since)
     whole = server.post(path, {**body, "stream": False})
     assert whole.headers["Content-Type"] == "application/json"
     assert text(whole.json) == "".join(map(text, pieces))
     assert whole.json["done_reason"] == "length"
-    check_figures(whole.json, tokens=8)
+    check_figures(whole.json, tokens=8, since=since)
 
 
-def test_lines_come_while_the_reply_is_being_written(server):
-    asked = {"model": "any", "prompt": "Tell me a story.", "options": {**GREEDY, "num_predict": 1500}}
-    with server.send_raw("/api/generate", asked) as connection:
-        received = b""
-        while b'"done": false' not in received:
+def test_lines_come_one_after_the_other_while_the_reply_is_being_written(server):
+    asked = {"model": "any", "messages": HI, "options": LONG}
+    with server.send_raw("/api/chat", asked) as connection:
+        received, seen = b"", [0]
+        while len(seen) < 5:
             received += connection.recv(4096)
+            if received.count(b'"done": false') > seen[-1]:
+                seen.append(received.count(b'"done": false'))
+        assert b'"done": true' not in received
         assert server.snapshot().requests
-    assert b'"done": true' not in received
 
 
 def test_a_client_that_leaves_stops_its_reply(server):
-    asked = {"model": "any", "prompt": "Tell me a story.", "options": {**GREEDY, "num_predict": -1}}
+    asked = {"model": "any", "prompt": "Tell me a story.", "options": LONG}
     replies = server.controller.totals().replies
     with server.send_raw("/api/generate", asked) as connection:
         connection.recv(4096)
@@ -205,16 +221,15 @@ def test_the_asynchronous_library_works_as_well(server):
 
 
 def test_a_reply_does_not_depend_on_the_route_it_was_asked_for_on(server, client):
-    body = {"messages": HI, "temperature": 0, "seed": 1, "max_tokens": 8}
+    body = {"messages": HI, "temperature": 0, "seed": 1, "max_tokens": 8, "ignore_eos": True}
     openais = server.post("/v1/chat/completions", body).json["choices"][0]["message"]["content"]
     assert client.chat(model="any", messages=HI, options=SHORT).message.content == openais
 
 
 def test_a_stop_text_ends_the_reply(client):
-    whole = client.generate(model="any", prompt="Count to ten.", raw=True, options=SHORT).response
-    stop = whole[3:6]
-    cut = client.generate(model="any", prompt="Count to ten.", raw=True, options={**SHORT, "stop": [stop]})
-    assert cut.response == whole[: whole.index(stop)]
+    assert client.generate(model="any", prompt="Count!", options=COUNTING).response == "one two three"
+    cut = client.generate(model="any", prompt="Count!", options={**COUNTING, "stop": ["x", " two"]})
+    assert cut.response == "one"
     assert cut.done_reason == "stop"
 
 
@@ -222,6 +237,21 @@ def test_raw_prompts_go_to_the_model_as_they_are(client, server):
     raw = client.generate(model="any", prompt="Once upon", raw=True, options=SHORT)
     assert raw.prompt_eval_count == len(server.controller.tokenize("Once upon", special=True))
     assert raw.context is None
+
+
+def test_num_ctx_bounds_prompt_and_reply(client):
+    reply = client.generate(model="any", prompt="Hi! " * 300, options={**LONG, "num_ctx": 128})
+    assert reply.prompt_eval_count + reply.eval_count <= 128
+    assert reply.done_reason == "length"
+
+
+def test_the_seed_decides_what_is_drawn(client):
+    drawn = {"num_predict": 12, "temperature": 1.5, "top_k": 0, "top_p": 1, "ignore_eos": True}
+    first, same, *others = (
+        client.generate(model="any", prompt="Hi!", options={**drawn, "seed": seed}).response for seed in (1, 1, 2, 3, 4)
+    )
+    assert first == same
+    assert {first} != {*others}
 
 
 def test_a_context_continues_the_conversation(client, server):
@@ -234,6 +264,20 @@ def test_a_context_continues_the_conversation(client, server):
     assert told.startswith(server.controller.detokenize(tuple(first.context)))
     assert "<|im_start|>user\nWho am I?<|im_end|>" in told
     assert second.prompt_eval_count > first.prompt_eval_count
+
+
+def test_a_turn_that_the_model_has_ended_is_ended_in_the_context_too(client, server):
+    ended = client.generate(model="any", prompt="Count!", options=COUNTING)
+    assert server.controller.detokenize(tuple(ended.context)).endswith("one two three<|im_end|>")
+    stopped = client.generate(model="any", prompt="Count!", options={**COUNTING, "stop": [" two"]})
+    assert server.controller.detokenize(tuple(stopped.context)).endswith("assistant\none")
+
+
+def test_a_streamed_reply_has_the_same_context(client):
+    asked: Any = {"model": "any", "prompt": "Count!", "options": COUNTING}
+    *pieces, last = client.generate(**asked, stream=True)
+    assert last.context == client.generate(**asked).context
+    assert not any(piece.context for piece in pieces)
 
 
 def test_a_system_text_is_part_of_the_conversation(client, server):
@@ -250,41 +294,94 @@ def test_nothing_to_answer_only_asks_whether_the_model_is_there(server, stream):
     assert generated["response"] == spoken["message"]["content"] == ""
 
 
+@pytest.mark.parametrize("keep_alive", [0, -1, 30.5, "5m"])
+def test_however_long_a_model_is_to_be_kept_it_stays(client, keep_alive):
+    assert client.generate(model="any", keep_alive=keep_alive).done_reason == "load"
+    assert client.chat(model="any", keep_alive=keep_alive).done_reason == "load"
+    assert client.generate(model="any", prompt="Hi!", keep_alive=keep_alive, options=SHORT).eval_count == 8
+    assert client.ps().models
+
+
 def test_a_schema_is_kept(client):
-    reply = client.chat(model="any", messages=HI, format=PARAMETERS, options={**GREEDY, "num_predict": 200})
-    assert isinstance(json.loads(reply.message.content)["city"], str)
+    spoken = client.chat(model="any", messages=HI, format=PARAMETERS, options=GREEDY)
+    assert json.loads(spoken.message.content) == ROME
+    generated = client.generate(model="any", prompt="Hi!", format=PARAMETERS, options=GREEDY)
+    assert json.loads(generated.response) == ROME
+    raw = client.generate(model="any", prompt="Hi!", raw=True, format=PARAMETERS, options=GREEDY)
+    assert json.loads(raw.response) == ROME
+
+
+def test_json_begins_as_an_object(client):
+    assert client.chat(model="any", messages=HI, format="json", options=SHORT).message.content.startswith("{")
+    assert client.generate(model="any", prompt="Hi!", format="json", options=SHORT).response.startswith("{")
+
+
+def test_thoughts_come_apart_from_what_is_said(client):
+    asked: Any = {"model": "any", "messages": BEGUN, "options": THINKING}
+    whole = client.chat(**asked, think=True).message
+    assert whole.thinking
+    assert whole.content
+    assert "think>" not in whole.thinking + whole.content
+    pieces = [piece.message for piece in client.chat(**asked, think=True, stream=True)]
+    assert "".join(piece.thinking or "" for piece in pieces) == whole.thinking
+    assert "".join(piece.content or "" for piece in pieces) == whole.content
+
+
+def test_thinking_that_is_switched_off_is_not_told(client):
+    said = client.chat(model="any", messages=BEGUN, think=False, options=THINKING).message
+    assert not said.thinking
+    assert said.content
+
+
+def test_a_generated_reply_has_its_thoughts_apart_as_well(client):
+    prompt = "<|im_start|>assistant\n<think>\n"
+    asked: Any = {"model": "any", "prompt": prompt, "raw": True, "options": THINKING}
+    thoughtful = client.generate(**asked, think=True)
+    assert thoughtful.thinking
+    assert thoughtful.response
+    silent = client.generate(**asked)
+    assert silent.response
+    assert not silent.thinking
 
 
 def test_calls_are_objects_in_one_answer_and_in_a_stream(server):
     asked = {"model": "any", "messages": [{"role": "user", "content": "How is the weather in Rome?"}], **CALLING}
     message = server.post("/api/chat", {**asked, "stream": False}).json["message"]
-    calls = message["tool_calls"]
+    (call,) = message["tool_calls"]
     assert message["content"] == ""
-    assert [call["function"]["name"] for call in calls] == ["get_weather"] * len(calls)
-    assert all(isinstance(call["function"]["arguments"]["city"], str) for call in calls)
+    assert call["function"] == {"index": 0, "name": "get_weather", "arguments": ROME}
     *pieces, last = lines(server.post("/api/chat", asked).body)
-    streamed = [call["function"] for line in pieces for call in line["message"].get("tool_calls", ())]
-    assert streamed == [call["function"] for call in calls]
+    assert [call["function"] for line in pieces for call in line["message"].get("tool_calls", ())] == [call["function"]]
+    assert "".join(line["message"]["content"] for line in pieces) == ""
     assert last["done_reason"] == "stop"
 
 
 def test_the_library_goes_through_a_whole_loop_of_calling(client):
-    def get_weather(city: str) -> str:
+    def get_weather(city: str, days: int) -> str:
         """Tell the weather.
 
         Args:
             city: Where.
+            days: For how long.
         """
-        return f"Rain in {city}."
+        return f"Rain in {city} for {days} days."
 
     messages: list[Any] = [{"role": "user", "content": "How is the weather in Rome?"}]
-    first = client.chat(model="any", messages=messages, tools=[get_weather], options=CALLING["options"])
-    (call, *_) = first.message.tool_calls
+    first = client.chat(model="any", messages=messages, **CALLING)
+    (call,) = first.message.tool_calls
     messages.append(first.message)
     messages.append({"role": "tool", "content": get_weather(**call.function.arguments), "tool_name": "get_weather"})
     last = client.chat(model="any", messages=messages, tools=[get_weather], options=SHORT)
     assert last.prompt_eval_count > first.prompt_eval_count
-    assert last.done_reason in ("stop", "length")
+    assert last.eval_count == 8
+
+
+def test_a_call_that_was_cut_off_is_not_told(server):
+    asked = {"model": "any", "messages": HI, **CALLING, "stream": False}
+    asked["options"] = {**CALLING["options"], "num_predict": 8}
+    cut = server.post("/api/chat", asked).json
+    assert cut["message"] == {"role": "assistant", "content": ""}
+    assert cut["done_reason"] == "length"
 
 
 def test_probabilities_come_with_their_tokens(client):
@@ -298,6 +395,8 @@ def test_probabilities_come_with_their_tokens(client):
 def test_what_is_ignored_is_told_in_a_header(server):
     asked = {"prompt": "Hi!", "images": ["aGk="], "template": "{{ .Prompt }}", "options": SHORT, "stream": False}
     assert server.post("/api/generate", asked).headers["X-Tavernkeep-Ignored"] == "images, template"
+    asked = {"prompt": "Hi!", "raw": True, "system": "Be kind.", "context": [1], "options": SHORT, "stream": False}
+    assert server.post("/api/generate", asked).headers["X-Tavernkeep-Ignored"] == "system, context"
     messages = [{"role": "user", "content": "Hi!", "images": ["aGk="]}]
     asked = {"messages": messages, "options": SHORT, "stream": False}
     assert server.post("/api/chat", asked).headers["X-Tavernkeep-Ignored"] == "images"
@@ -322,6 +421,11 @@ def test_what_is_ignored_is_told_in_a_header(server):
         ("/api/chat", {"messages": HI, "tools": 5}, "tools must be a list"),
         ("/api/chat", {"messages": HI, "format": {"type": "what"}}, "json_schema"),
         ("/api/chat", {"messages": HI, "model": 5}, "model must be text"),
+        ("/api/chat", {"messages": HI, "options": {"num_ctx": "many"}}, "num_ctx must be a number"),
+        ("/api/chat", {"messages": HI, "options": {"grammar": "no grammar"}}, "grammar cannot be used"),
+        ("/api/embed", {"input": "a", "model": 5}, "model must be text"),
+        ("/api/embed", {"input": 5}, "input[0] must be text"),
+        ("/api/embeddings", {"prompt": ["a"]}, "prompt must be text"),
     ],
 )
 def test_what_cannot_be_understood_is_a_400_with_a_sentence(server, path, body, words):
@@ -343,6 +447,17 @@ def test_the_library_shows_the_sentence(client):
     assert caught.value.status_code == 501
     with pytest.raises(ollama.ResponseError, match="keeps no models"):
         client.pull("llama3")
+
+
+def test_an_error_in_the_middle_of_a_stream_is_its_last_line(own_server):
+    own_server.controller.start(settings_for_tests(contextsize=512))
+    own_server.wait_for(EngineState.READY)
+    with ollama.Client(own_server.base) as client:
+        pieces = client.chat(model="any", messages=HI, options={**LONG, "num_predict": 400}, stream=True)
+        assert not next(pieces).done
+        os.kill(own_server.controller._engine.pid, signal.SIGKILL)
+        with pytest.raises(ollama.ResponseError, match="was killed"):
+            list(pieces)
 
 
 def test_without_a_model_the_lists_are_empty_and_replies_say_why(own_server):
@@ -437,5 +552,6 @@ def test_a_context_comes_before_the_prompt_and_only_one_beginning_of_text():
 
 
 def test_a_context_that_is_no_list_of_tokens_is_refused():
-    with pytest.raises(BadRequest):
-        ollama_json.read_generate({"prompt": "a", "context": [-1]}, {})
+    for context in ([-1], [2**31], [1] * (2**20 + 1)):
+        with pytest.raises(BadRequest, match="context"):
+            ollama_json.read_generate({"prompt": "a", "context": context}, {})

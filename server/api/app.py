@@ -9,7 +9,21 @@ from flask import Flask, Response, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from server.api import admin, embeddings, guard, health, kobold, ollama, openai, prompt
+from server.api import (
+    absent,
+    addresses,
+    admin,
+    embeddings,
+    guard,
+    health,
+    kobold,
+    ollama,
+    openai,
+    prompt,
+    refusal,
+    saves,
+    tokens,
+)
 from server.errors import BadRequest, NotFound, TavernkeepError
 
 if TYPE_CHECKING:
@@ -37,16 +51,12 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.json = _Json(app)
+    addresses.install(app)
     guard.install(app, lambda: controller.settings)
-    for dialect in (health, prompt, kobold, admin, openai, embeddings, ollama):
+    for dialect in (health, prompt, kobold, tokens, saves, admin, openai, embeddings, ollama, absent):
         app.register_blueprint(dialect.blueprint(controller))
     app.register_error_handler(Exception, _dress)
     return app
-
-
-def error_body(error: TavernkeepError) -> dict[str, Any]:
-    """Both shapes of an error in one body: OpenAI's ``error`` and KoboldAI's ``detail``."""
-    return {"error": openai.error_object(error), "detail": {"msg": str(error), "type": error.code}}
 
 
 def _dress(error: Exception) -> tuple[Response, int]:
@@ -58,7 +68,7 @@ def _dress(error: Exception) -> tuple[Response, int]:
         log.exception("%s %s failed.", request.method, request.path)
         known = TavernkeepError("The server made a mistake while answering; the log has the details.")
     status = error.code if isinstance(error, HTTPException) and error.code else known.status
-    body = error_body(known)
+    body = refusal.body(known)
     if request.blueprint == ollama.NAME:
         body["error"] = str(known)  # its clients show what stands there, whatever it is
     return jsonify(body), status

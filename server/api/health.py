@@ -1,12 +1,17 @@
-"""``/health``: what the engine is doing, for clients that wait for it."""
+"""Whether anyone is there, who, and what the engine is doing: for clients that wait, watch or look around."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 
-from server.events import EngineState, EngineStats
+from server import VERSION
+from server.engine.client import Generation
+from server.errors import ServerBusy
+from server.events import EngineState, EngineStats, SlotState
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -28,7 +33,67 @@ def blueprint(controller: Controller) -> Blueprint:
             body["progress"] = round(now.progress, 3)
         return body, 503
 
+    @routes.get("/ping")
+    def ping() -> dict[str, str]:
+        return {"status": "healthy"}
+
+    @routes.get("/version")
+    def version() -> dict[str, str]:
+        return {"version": VERSION}
+
+    @routes.get("/.well-known/serviceinfo")
+    def serviceinfo() -> dict[str, Any]:
+        about = {"documentation": request.host_url + "docs", "version": VERSION}
+        return {
+            "version": "0.2",
+            "software": {"name": "Tavernkeep", "version": VERSION, "repository": "", "homepage": "", "logo": ""},
+            "api": {
+                "koboldai": {"name": "KoboldAI API", "rel_url": "/api", **about},
+                "openai": {"name": "OpenAI API", "rel_url": "/v1", **about},
+            },
+        }
+
+    @routes.get("/slots")
+    def slots() -> list[dict[str, Any]]:
+        """In llama-server's shape, without any texts: those belong to whoever asked for them."""
+        model, count = controller.loaded_model(), controller.slots()
+        known = controller.snapshot().stats.slots
+        replies = {generation.request.request_id: generation for generation in controller.generations()}
+        busy = [slot for slot in known if slot.request_id in replies]
+        if len(busy) >= count and request.args.get("fail_on_no_slot"):
+            raise ServerBusy("All slots are busy.", "Try again in a moment.")
+        idle = [_idle_slot(slot, model.context) for slot in _idle(known, busy, count)]
+        return [_busy_slot(slot, model.context, replies[slot.request_id]) for slot in busy] + idle
+
     return routes
+
+
+def _idle(known: Sequence[SlotState], busy: Sequence[SlotState], count: int) -> list[SlotState]:
+    """Slots that are not busy, those that hold most first, so that there are ``count`` in all."""
+    used = {slot.number for slot in known}
+    empty = [SlotState(number, 0, 0) for number in range(count + len(used)) if number not in used]
+    held = sorted((slot for slot in known if slot not in busy), key=lambda slot: -slot.tokens)
+    return [*held, *empty][: count - len(busy)]
+
+
+def _idle_slot(slot: SlotState, context: int) -> dict[str, Any]:
+    return {"id": slot.number, "id_task": -1, "n_ctx": context, "n_past": slot.tokens, "is_processing": False}
+
+
+def _busy_slot(slot: SlotState, context: int, reply: Generation) -> dict[str, Any]:
+    asked = reply.request
+    numbers = {name: value for name, value in asdict(asked.sampling).items() if isinstance(value, (int, float))}
+    return {
+        **_idle_slot(slot, context),
+        "id_task": asked.request_id,
+        "is_processing": True,
+        "params": {**numbers, "n_predict": asked.max_tokens},
+        "next_token": {
+            "has_next_token": not reply.over,
+            "n_remain": asked.max_tokens - reply.tokens,
+            "n_decoded": reply.tokens,
+        },
+    }
 
 
 def _figures(stats: EngineStats) -> dict[str, float]:

@@ -22,7 +22,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 API_LEVEL = "1.2.5"
 # Clients switch features on by this number; it claims what is implemented here: mirostat (1.37), SSE (1.40), grammars
-# (1.44), memory and trim_stop (1.49), DRY (1.70), XTC (1.74), placeholders (1.88), adaptive-p (1.104). What other numbers
+# (1.44), memory and trim_stop (1.49), DRY (1.70), XTC (1.74), placeholders (1.88), adaptive-p (1.104). What others
 # would unlock (images, speech, multiplayer, MCP) is told by flags of its own as well, and those are false.
 KOBOLDCPP_VERSION = "1.104"
 STOP_REASONS = {FinishReason.LENGTH: 0, FinishReason.STOP: 1, FinishReason.CANCELLED: 0}
@@ -63,6 +63,15 @@ def blueprint(controller: Controller) -> Blueprint:
     def max_length() -> dict[str, int]:
         return {"value": controller.settings.defaultgenamt}
 
+    @both("/config/soft_prompt", methods=["GET", "PUT"])
+    def soft_prompt() -> dict[str, str]:
+        """There are none; those who set one are told by what they read back."""
+        return {"value": ""}
+
+    @both("/config/soft_prompts_list")
+    def soft_prompts_list() -> dict[str, list[str]]:
+        return {"values": []}
+
     @routes.get("/api/extra/true_max_context_length")
     def true_max_context_length() -> dict[str, int]:
         return {"value": context()}
@@ -82,7 +91,7 @@ def blueprint(controller: Controller) -> Blueprint:
             "websearch": False,
             "tts": False,
             "embeddings": controller.embedder.model is not None,
-            "savedata": False,
+            "savedata": bool(controller.settings.savedatafile),
             "admin": admin.level(controller.settings),
             "guidance": True,
             "jinja": False,
@@ -155,14 +164,6 @@ def blueprint(controller: Controller) -> Blueprint:
         # Strings, not booleans: that is what KoboldCpp sends. Without a key there is always success, even when idle.
         done = "true" if stopped or not key else "false"
         return {"success": done, "done": done}
-
-    @routes.post("/api/extra/tokencount")
-    @routes.post("/api/extra/tokenize")
-    def tokencount() -> dict[str, Any]:
-        body = caller.body()
-        prompt = body.get("prompt")
-        ids = controller.tokenize(prompt if isinstance(prompt, str) else "", special=body.get("special") is not False)
-        return {"value": len(ids), "ids": list(ids)}
 
     def start(route: str) -> tuple[Generation, Prepared]:
         request = kobold_json.read_generate(caller.body(), shift=not controller.settings.noshift)

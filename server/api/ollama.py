@@ -21,6 +21,7 @@ from server.reply.parts import Content, Part, gathered
 from server.reply.tool_calls import ToolCallParser
 from server.request import ollama as ollama_json
 from server.request.embeddings import read_embeddings
+from server.request.fields import Fields
 from server.request.ollama import OllamaRequest
 from server.request.prepare import Prepared
 
@@ -37,7 +38,6 @@ OLLAMA_VERSION = "0.12.11"
 LINES = "application/x-ndjson"
 NANOSECONDS = 10**9
 ANY_METHOD = ("GET", "POST", "PUT", "DELETE")
-NOTHING = Embeddings((), 0)  # an empty text only asks whether the model is there
 KEEPING_MODELS = ("pull", "push", "create", "copy", "delete", "blobs/<path:digest>")
 
 
@@ -102,11 +102,12 @@ def _add_embeddings(routes: Blueprint, controller: Controller) -> None:
     @routes.post("/api/embed")
     def embed() -> Json | Response:
         started, body = time.monotonic(), caller.body()
-        made = vectors(body) if body.get("input") else NOTHING
+        name = Fields(body, strict=True).text("model", "name")
+        made = vectors(body)
         if made is None:
             return Response(status=caller.CLIENT_GONE)
         return {
-            "model": _asked_name(body),
+            "model": name or made.model + ollama_models.TAG,
             "embeddings": [numbers(vector) for vector in made.vectors],
             "total_duration": _nanoseconds(time.monotonic() - started),
             "load_duration": 0,
@@ -116,14 +117,14 @@ def _add_embeddings(routes: Blueprint, controller: Controller) -> None:
     @routes.post("/api/embeddings")
     def old_embeddings() -> Json | Response:
         body = caller.body()
-        prompt = body.get("prompt") or body.get("input")
-        made = vectors({**body, "input": prompt}) if prompt else NOTHING
+        made = vectors({**body, "input": Fields(body, strict=True).text("prompt", "input")})
         if made is None:
             return Response(status=caller.CLIENT_GONE)
         return {"embedding": numbers(made.vectors[0]) if made.vectors else []}
 
     def vectors(body: Json) -> Embeddings | None:
-        asked = read_embeddings(body)
+        # Nothing to read asks whether the model is there.
+        asked = read_embeddings(body, may_be_empty=True)
         return controller.embedder.embed(
             asked.inputs, caller.gone(), truncate=asked.truncate, dimensions=asked.dimensions
         )
@@ -287,11 +288,6 @@ def _told(entries: Sequence[TokenLogprob]) -> Json:
 
 def _head(model: str) -> Json:
     return {"model": model, "created_at": ollama_models.timestamp(time.time())}
-
-
-def _asked_name(body: Json) -> str:
-    name = body.get("model")
-    return name if isinstance(name, str) else ""
 
 
 def _nanoseconds(seconds: float) -> int:

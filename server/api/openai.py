@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 
-from server.api import caller, logprobs, sse
+from server.api import caller, logprobs, refusal, sse
 from server.engine.client import Generation
-from server.errors import BadRequest, TavernkeepError
+from server.errors import TavernkeepError
 from server.events import Finished, FinishReason, TextPiece, TokenLogprob
 from server.reply.parts import Arguments, CallBegun, Content, Part, gathered
 from server.reply.tool_calls import ToolCallParser
@@ -262,10 +262,4 @@ def _usage(finished: Finished, trimmed: Trimmed | None) -> Json:
 
 
 def _error_frame(error: TavernkeepError) -> bytes:
-    return sse.data_frame({"error": error_object(error)})
-
-
-def error_object(error: TavernkeepError) -> Json:
-    """An error as OpenAI words it; ``param`` names the field at fault, if one is."""
-    param = error.param if isinstance(error, BadRequest) else None
-    return {"message": str(error), "type": error.code, "param": param, "code": error.code}
+    return sse.data_frame({"error": refusal.error_object(error)})

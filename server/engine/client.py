@@ -34,7 +34,10 @@ from server.events import (
     EngineEvent,
     Finished,
     Generate,
+    GrammarMade,
     LoadModel,
+    MakeGrammar,
+    Question,
     Refused,
     StateAction,
     StateUsed,
@@ -48,7 +51,7 @@ from server.snapshot import Trimmed
 
 log = logging.getLogger("tavernkeep.engine")
 
-Call = Tokenize | Detokenize | CheckConstraint | UseState | Embed
+Call = Question | UseState | Embed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
@@ -234,6 +237,14 @@ class EngineClient:
         answer = self._call(lambda call_id: CheckConstraint(call_id, constraint))
         assert isinstance(answer, ConstraintChecked)
         return answer.problem
+
+    def grammar_of(self, schema: str) -> str:
+        """The GBNF for a JSON schema's text. Raises :class:`BadRequest`."""
+        answer = self._call(lambda call_id: MakeGrammar(call_id, schema))
+        assert isinstance(answer, GrammarMade)
+        if answer.problem:
+            raise BadRequest(answer.problem)
+        return answer.grammar
 
     def use_state(self, action: StateAction, slot: int = 0) -> StateUsed:
         """Look at, save, load or clear a saved conversation."""

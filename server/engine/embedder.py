@@ -32,7 +32,7 @@ class Embeddings:
 
     vectors: tuple[bytes, ...]
     tokens: int
-    model: str = ""
+    model: str
 
 
 class Embedder:

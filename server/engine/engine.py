@@ -20,7 +20,7 @@ from server.engine.sequence import Sequence
 from server.engine.stats import SpeedMeter
 from server.engine.thinking import ThinkingLimit
 from server.engine.token_stream import Said, TokenStream
-from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, TextPiece, TokenLogprob
+from server.events import EngineEvent, EngineStats, FinishReason, Generate, Refused, SlotState, TextPiece, TokenLogprob
 
 LONGEST_GAP = 0.1
 LEAST_READING = 32
@@ -197,7 +197,13 @@ class Engine:
             cells_cached=self._cache.cells_kept(),
             ram_used=self._cache.ram_used,
             threads=self._governor.threads if self._governor else 0,
+            slots=self._slots(),
         )
+
+    def _slots(self) -> tuple[SlotState, ...]:
+        working = {each.slot: each.request.request_id for each in self._scheduler.running}
+        held = (slot for slot in self._cache.slots if slot.tokens or slot in working)
+        return tuple(SlotState(slot.number, working.get(slot, 0), len(slot.tokens)) for slot in held)
 
     def _reading_beside_replies(self) -> int:
         """Prompt tokens for a step that running replies wait for: as many as are read in LONGEST_GAP seconds."""

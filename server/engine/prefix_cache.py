@@ -85,6 +85,11 @@ class PrefixCache:
         return self._ram.used
 
     @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All of them, to look at."""
+        return tuple(self._slots)
+
+    @property
     def shifting(self) -> bool:
         """Whether cells were moved since the last decode."""
         return any(slot.shifted for slot in self._slots)

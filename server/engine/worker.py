@@ -27,6 +27,7 @@ from server.engine.kv_states import KVStates
 from server.engine.llama.embeddings import EmbeddingModel
 from server.engine.llama.library import NativeLog
 from server.engine.llama.model import LlamaModel
+from server.engine.llama.schema_grammar import grammar_of
 from server.engine.neighbours import CoreMeter, ThreadGovernor, lower_priority
 from server.engine.outbox import Outbox
 from server.engine.speculation import Drafter, PromptLookupDrafter
@@ -40,12 +41,14 @@ from server.events import (
     Detokenized,
     EngineEvent,
     Generate,
+    GrammarMade,
     KeptState,
     LoadModel,
     LoadProgress,
     LogLine,
     ModelFailed,
     ModelLoaded,
+    Question,
     StateAction,
     StateUsed,
     Tokenize,
@@ -85,7 +88,7 @@ class Worker:
         self._writing = threading.Lock()
         self._progress = 0.0
         self._inbox: queue.SimpleQueue[Generate | Cancel | Callable[[Engine], None]] = queue.SimpleQueue()
-        self._calls: queue.SimpleQueue[Tokenize | Detokenize | CheckConstraint] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Question] = queue.SimpleQueue()
         self._state_calls: queue.SimpleQueue[UseState] = queue.SimpleQueue()
         self._texts: queue.SimpleQueue[Embed] = queue.SimpleQueue()
         self._engine: Engine | None = None
@@ -171,7 +174,7 @@ class Worker:
                 self._inbox.put(command)
                 if isinstance(command, Cancel) and self._engine:
                     self._engine.interrupt(command.request_id)
-            elif isinstance(command, (Tokenize, Detokenize, CheckConstraint)):
+            elif isinstance(command, Question):
                 self._calls.put(command)
             elif isinstance(command, UseState):
                 self._state_calls.put(command)
@@ -188,9 +191,11 @@ class Worker:
             elif isinstance(command, Detokenize):
                 written = b"".join(map(model.vocabulary.spelling, command.ids))
                 self._send([Detokenized(command.call_id, written.decode("utf-8", "replace"))])
-            else:
+            elif isinstance(command, CheckConstraint):
                 problem = model.samplers.constraints.problem(command.constraint)
                 self._send([ConstraintChecked(command.call_id, problem)])
+            else:
+                self._send([GrammarMade(command.call_id, *grammar_of(command.schema))])
 
     def _answer_state_calls(self, states: KVStates) -> None:
         """One after the other, so that no two touch a file; the disk is waited for here, and not by running replies."""

@@ -133,6 +133,12 @@ def of_adapter(adapter: Preset) -> Template:
     return Template(TemplateInfo("adapter", "the request", "The request brought its own adapter."), adapter)
 
 
+def tags_of(template: Template) -> Preset:
+    """The tags that a model's turns have, as far as they are known; the last resort's where they are not."""
+    known = template.family.user_start or template.family.assistant_start
+    return template.family if known else preset.bundled()[LAST_RESORT]
+
+
 def with_tags_only(template: Template) -> Template:
     """What is used where ``template``'s Jinja fails for one chat: its family's tags, or the last resort's."""
     name = preset.recognise(template.jinja) or LAST_RESORT

@@ -11,6 +11,7 @@ from server.request.fields import Fields
 
 MOST_INPUTS = 2048  # OpenAI's limit
 LARGEST_TOKEN = 2**31 - 1
+NOTHING: tuple[object, ...] = (None, "", [])
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class EmbeddingsRequest:
     base64: bool
 
 
-def read_embeddings(body: dict[str, Any]) -> EmbeddingsRequest:
-    """OpenAI's body, with KoboldCpp's ``truncate``. Raises :class:`BadRequest` that says what is wrong with it."""
+def read_embeddings(body: dict[str, Any], *, may_be_empty: bool = False) -> EmbeddingsRequest:
+    """OpenAI's body, with KoboldCpp's ``truncate``. Raises :class:`BadRequest` that says what is wrong with it.
+
+    One without input is wrong as well, unless it ``may_be_empty``.
+    """
     fields = Fields(body, strict=True)
     dimensions = fields.optional_whole("dimensions")
     if dimensions is not None and dimensions < 1:
@@ -36,7 +40,7 @@ def read_embeddings(body: dict[str, Any]) -> EmbeddingsRequest:
     if encoding not in ("float", "base64"):
         fields.wrong("encoding_format", encoding, "float or base64")
     return EmbeddingsRequest(
-        _inputs(body.get("input")),
+        () if may_be_empty and body.get("input") in NOTHING else _inputs(body.get("input")),
         truncate=fields.flag("truncate", default=True),
         dimensions=dimensions or 0,
         base64=encoding == "base64",
@@ -45,9 +49,9 @@ def read_embeddings(body: dict[str, Any]) -> EmbeddingsRequest:
 
 def _inputs(value: Any) -> tuple[Input, ...]:
     """A text, a list of texts, a list of token ids, or a list of such lists."""
-    given = value if isinstance(value, list) and not _are_tokens(value) else [value]
-    if not given or value is None or value == "":
+    if value in NOTHING:
         raise BadRequest("input is empty.", "Send a text, or a list of texts.", param="input")
+    given = value if isinstance(value, list) and not _are_tokens(value) else [value]
     if len(given) > MOST_INPUTS:
         raise BadRequest(f"input has {len(given)} texts, and {MOST_INPUTS} are the most.", param="input")
     return tuple(_input(f"input[{index}]", entry) for index, entry in enumerate(given))

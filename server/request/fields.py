@@ -19,6 +19,7 @@ LONGEST_TEXT = 1000
 MIN_TOKENS = ("min_tokens", "min_length")
 GUIDANCE = ("guidance_scale", "cfg_scale")
 BYPASS_EOS = ("bypass_eos", "bypass_eos_token")
+PLACEHOLDERS = "replace_instruct_placeholders"
 BAN_EOS = ("ban_eos_token", "use_default_badwordsids", "ignore_eos")
 
 

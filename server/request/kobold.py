@@ -6,7 +6,7 @@ from typing import Any
 
 from server.errors import BadRequest
 from server.request.constraint import read_constraint
-from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, Fields
+from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, PLACEHOLDERS, Fields
 from server.request.samplers import read_sampling
 from server.request.text_request import TextRequest
 from server.request.thinking import read_thinking
@@ -38,6 +38,7 @@ def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
         negative=fields.text("negative_prompt"),
         logprobs=KOBOLDCPPS_LOGPROBS if fields.flag("logprobs", default=False) else -1,
         render_special=fields.flag("render_special", default=False),
+        placeholders=fields.flag(PLACEHOLDERS, default=True),
         unsupported=unsupported(body),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields, lenient=True),

@@ -54,8 +54,9 @@ def read_generate(body: dict[str, Any], defaults: Mapping[str, Any]) -> OllamaRe
         raise NotAvailable("suffix: this server does not fill in the middle of a text.", "Send the prompt alone.")
     if not prompt:
         return _request(fields, None)
-    ignored = {name: bool(body.get(name)) for name in ("images", "template")}
-    if fields.flag("raw", default=False):
+    raw = fields.flag("raw", default=False)
+    ignored = {name: bool(body.get(name)) for name in ("images", "template", *(("system", "context") if raw else ()))}
+    if raw:
         text = openai.read_completion({**_wishes(body), "prompt": prompt})
         return _request(fields, _without(text, **ignored))
     system = fields.text("system")
@@ -136,6 +137,8 @@ def _context(value: Any) -> tuple[int, ...]:
         return ()
     if not isinstance(value, list) or not all(type(token) is int and 0 <= token < 2**31 for token in value):
         raise BadRequest("context must be a list of token ids, as an earlier answer held them.", param="context")
+    if len(value) > ENDLESS:
+        raise BadRequest(f"context has {len(value)} token ids, and {ENDLESS} are the most.", param="context")
     return tuple(value)
 
 

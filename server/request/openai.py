@@ -11,7 +11,7 @@ from server.prompt import preset
 from server.prompt.message import Chat, Ending, Message
 from server.prompt.preset import Preset
 from server.request.constraint import read_constraint
-from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, Fields
+from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, PLACEHOLDERS, Fields
 from server.request.messages import ANY_TOOL, read_messages, read_tool_choice, read_tools
 from server.request.samplers import PENALTY, TEMPERATURE, read_sampling
 from server.request.schema import constraint_of
@@ -75,6 +75,7 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
         negative=fields.text("negative_prompt"),
         logprobs=_logprobs(fields),
         render_special=fields.flag("render_special", default=False) or not fields.flag(*SKIP_SPECIAL, default=True),
+        placeholders=fields.flag(PLACEHOLDERS, default=True),
         unsupported=unsupported(body),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields),

@@ -17,8 +17,9 @@ from server.prompt import tools as model_tools
 from server.prompt.chat import Rendered, Template
 from server.prompt.jinja import Renderer, TemplateFailed
 from server.prompt.message import Chat, Message
+from server.prompt.preset import Preset
 from server.reply import markers
-from server.request import budget
+from server.request import budget, placeholders
 from server.request.schema import compactly_spaced
 from server.request.text_request import TextRequest
 from server.request.thinking import Mode
@@ -93,6 +94,7 @@ class Preparer:
         """
         mode = request.thinking.mode or Mode(self._settings.thinking)
         template = templates.of_adapter(request.adapter) if request.adapter else self._template
+        request = _with_tags(request, templates.tags_of(template)) if request.placeholders else request
         context = self._context(request)
         guided = request.guidance != 1
         shift = request.shift and not guided
@@ -261,6 +263,12 @@ class Preparer:
             return budget.keep_memory(memory, prompt, room)
         kept = (memory[len(start) :], prompt) if memory else ((), prompt[len(start) :])
         return [*start, *budget.keep_memory(*kept, room - len(start))]
+
+
+def _with_tags(request: TextRequest, preset: Preset) -> TextRequest:
+    """The request with a model's tags in place of placeholders."""
+    memory, prompt = placeholders.in_prompt(request.memory, request.prompt, preset)
+    return replace(request, memory=memory, prompt=prompt, stop=placeholders.in_stops(request.stop, preset))
 
 
 def _thinking_as_wished(chat: Chat, request: TextRequest, mode: Mode) -> Chat:

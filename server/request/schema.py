@@ -39,6 +39,14 @@ MAPS_OF_SCHEMAS = frozenset(("$defs", "definitions", "dependentSchemas", "patter
 Path = tuple[str | int, ...]
 
 
+def check_size(schema: Any, param: str) -> None:
+    """Raises :class:`BadRequest` for a schema that is too deep or too long for anything to be done with it."""
+    if not _shallow(schema, DEEPEST):
+        raise BadRequest(f"{param}: the schema is nested deeper than {DEEPEST} levels.", param=param)
+    if len(json.dumps(schema)) > LONGEST:
+        raise BadRequest(f"{param}: the schema is longer than {LONGEST // 1024} KiB.", param=param)
+
+
 def constraint_of(schema: Any, param: str) -> Constraint:
     """The constraint that a JSON schema, as parsed from a request's ``param``, stands for.
 
@@ -46,11 +54,8 @@ def constraint_of(schema: Any, param: str) -> Constraint:
     """
     if not isinstance(schema, (dict, bool)):
         raise BadRequest(f"{param}: a JSON schema is an object.", param=param)
-    if not _shallow(schema, DEEPEST):
-        raise BadRequest(f"{param}: the schema is nested deeper than {DEEPEST} levels.", param=param)
+    check_size(schema, param)
     text = json.dumps(compactly_spaced(schema))
-    if len(text) > LONGEST:
-        raise BadRequest(f"{param}: the schema is longer than {LONGEST // 1024} KiB.", param=param)
     problem = _problem(schema)
     if problem:
         where = _written(param, _culprit(schema, problem))

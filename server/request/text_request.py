@@ -20,8 +20,8 @@ class TextRequest:
     says whether a prompt that is too long may be shortened, None leaves it to the settings. A ``lenient`` request is
     served without its ``constraint`` if that cannot be used. ``banned`` are texts the reply must not say; ``negative``
     is the prompt that it is guided away from, with the strength ``guidance``, where 1 is none. ``logprobs`` likeliest
-    tokens are told with each token, -1 for nothing at all. ``unsupported`` are names of fields that ask for what there
-    is not.
+    tokens are told with each token, -1 for nothing at all. ``placeholders`` in prompt, memory and stop texts stand for
+    the model's tags, unless that is switched off. ``unsupported`` are names of fields that ask for what there is not.
     """
 
     prompt: str = ""
@@ -43,6 +43,7 @@ class TextRequest:
     negative: str = ""
     logprobs: int = -1
     render_special: bool = False
+    placeholders: bool = True
     unsupported: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     constraint: Constraint | None = None

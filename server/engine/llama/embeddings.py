@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
@@ -118,6 +119,9 @@ class EmbeddingModel:
 
         params = llama.llama_model_default_params()
         params.n_gpu_layers = spec.gpu_layers
+        no_devices = (ctypes.c_void_p * 1)()
+        if spec.gpu_layers == 0:  # llama.cpp uses the GPU's memory even then, unless it is told that there is none
+            params.devices = ctypes.addressof(no_devices)
         params.progress_callback = llama.llama_progress_callback(report)
         model = llama.llama_model_load_from_file(os.fsencode(spec.path), params)
         if not model:

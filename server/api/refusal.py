@@ -1,0 +1,18 @@
+"""Errors in the shapes that clients read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.errors import BadRequest, TavernkeepError
+
+
+def body(error: TavernkeepError, **more: Any) -> dict[str, Any]:
+    """Both shapes in one body: OpenAI's ``error`` and KoboldAI's ``detail``; and whatever ``more`` a route has."""
+    return {"error": error_object(error), "detail": {"msg": str(error), "type": error.code}, **more}
+
+
+def error_object(error: TavernkeepError) -> dict[str, Any]:
+    """An error as OpenAI words it; ``param`` names the field at fault, if one is."""
+    param = error.param if isinstance(error, BadRequest) else None
+    return {"message": str(error), "type": error.code, "param": param, "code": error.code}
