@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
+import pickle
 import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,12 @@ import pytest
 
 from server.controller import STARTER_MODEL, Controller
 from server.embedding import Embed, Embedded, LoadEmbedder
+from server.engine.client import EngineClient
+from server.engine.embedder import Embedder
 from server.engine.llama.embeddings import EmbeddingModel
 from server.engine.llama.library import NativeLog
-from server.errors import BadRequest, ModelLoadError
-from server.events import EngineState
+from server.errors import BadRequest, ModelLoadError, ModelNotReady, NotAvailable
+from server.events import EngineState, ModelLoaded
 from server.request.embeddings import MOST_INPUTS, read_embeddings
 from tests import tiny_models
 from tests.conftest import Server, settings_for_tests, wait_until
@@ -359,6 +365,42 @@ def test_the_embeddings_model_stays_while_the_other_is_swapped_and_ends_with_the
     wait_until(lambda: embedder.model, "the embeddings model")
     own_server.controller.stop()
     assert embedder.model is None
+
+
+def test_its_process_ends_with_the_launcher_even_in_the_middle_of_a_long_text():
+    command = [sys.executable, "-m", "server.engine.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin
+        assert process.stdout
+        pickle.dump(LoadEmbedder(str(STARTER_MODEL), context=0, gpu_layers=0, threads=1), process.stdin)
+        pickle.dump(Embed(1, ("wolf " * 3000,) * 300, first=0, truncate=True, dimensions=0), process.stdin)
+        process.stdin.flush()
+        while not any(isinstance(event, ModelLoaded) for event in pickle.load(process.stdout)):
+            pass
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_until_it_is_loaded_clients_are_told_to_try_again(monkeypatch, tmp_path):
+    file = tmp_path / "m.gguf"
+    file.write_bytes(tiny_models.reader(MEAN))
+    monkeypatch.setattr(EngineClient, "start", lambda _client, _spec: None)
+    embedder = Embedder(itertools.count())
+    embedder.load(LoadEmbedder(str(file), context=0, gpu_layers=0, threads=1))
+    with pytest.raises(ModelNotReady, match="is loading. Try again"):
+        embedder.embed(["wolf"], lambda: False, truncate=True)
+    embedder.close()
+    with pytest.raises(NotAvailable):
+        embedder.embed(["wolf"], lambda: False, truncate=True)
+
+
+def test_vectors_do_not_wait_for_a_reply(embeds):
+    endless = {"prompt": "Once", "options": {"num_predict": -1, "ignore_eos": True}}
+    with embeds.send_raw("/api/generate", endless) as connection:
+        assert connection.recv(4096)
+        assert vectors(embeds, "wolf").shape == (1, SIZE)
+        assert embeds.snapshot().requests
+    embeds.wait_until_quiet()
 
 
 def test_only_so_many_requests_wait_for_it(embeds, monkeypatch):

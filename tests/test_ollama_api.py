@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ from typing import Any
 
 import ollama
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.api import ollama_models
 from server.controller import STARTER_MODEL
-from server.errors import BadRequest, NotAvailable
+from server.errors import BadRequest, NotAvailable, TavernkeepError
 from server.events import ConstraintKind, EngineState, ModelInfo
 from server.request import ollama as ollama_json
 from server.request.thinking import Mode
@@ -41,6 +44,12 @@ CALLING: Any = {
 # The starter model does not think by itself: its thought is begun for it, and ended by the budget.
 BEGUN = [*HI, {"role": "assistant", "content": "<think>\nHm,"}]
 THINKING = {**GREEDY, "num_predict": 30, "thinking_budget": 6, "ignore_eos": True}
+FIELDS = (  # of requests, their messages, options, tools and schemas
+    *("model", "prompt", "messages", "system", "context", "raw", "format", "think", "options", "tools", "suffix"),
+    *("stream", "logprobs", "top_logprobs", "tool_choice", "role", "content", "thinking", "images", "tool_calls"),
+    *("function", "name", "arguments", "parameters", "type", "properties", "enum", "num_predict", "num_ctx", "seed"),
+    *("temperature", "repeat_last_n", "stop", "json_schema", "grammar", "reasoning_effort"),
+)
 FIGURES = {
     "total_duration",
     "load_duration",
@@ -247,8 +256,9 @@ def test_num_ctx_bounds_prompt_and_reply(client):
 
 def test_the_seed_decides_what_is_drawn(client):
     drawn = {"num_predict": 12, "temperature": 1.5, "top_k": 0, "top_p": 1, "ignore_eos": True}
-    first, same, *others = (
-        client.generate(model="any", prompt="Hi!", options={**drawn, "seed": seed}).response for seed in (1, 1, 2, 3, 4)
+    _, first, same, *others = (  # the first of all reads the prompt, the others find it read
+        client.generate(model="any", prompt="Hi!", options={**drawn, "seed": seed}).response
+        for seed in (1, 1, 1, 2, 3, 4)
     )
     assert first == same
     assert {first} != {*others}
@@ -303,12 +313,10 @@ def test_however_long_a_model_is_to_be_kept_it_stays(client, keep_alive):
 
 
 def test_a_schema_is_kept(client):
-    spoken = client.chat(model="any", messages=HI, format=PARAMETERS, options=GREEDY)
-    assert json.loads(spoken.message.content) == ROME
-    generated = client.generate(model="any", prompt="Hi!", format=PARAMETERS, options=GREEDY)
-    assert json.loads(generated.response) == ROME
-    raw = client.generate(model="any", prompt="Hi!", raw=True, format=PARAMETERS, options=GREEDY)
-    assert json.loads(raw.response) == ROME
+    asked: Any = {"model": "any", "format": {"type": "string", "enum": ["Rome"]}, "options": GREEDY}
+    assert json.loads(client.chat(**asked, messages=HI).message.content) == "Rome"
+    assert json.loads(client.generate(**asked, prompt="Hi!").response) == "Rome"
+    assert json.loads(client.generate(**asked, prompt="Hi!", raw=True).response) == "Rome"
 
 
 def test_json_begins_as_an_object(client):
@@ -532,6 +540,21 @@ def test_messages_may_hold_thoughts_calls_and_results():
     assert said.reasoning == "Hm."
     assert said.tool_calls[0].parsed_arguments() == {"city": "Rome"}
     assert (result.role, result.name, result.content) == ("tool", "get_weather", "Rain.")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["json", "high"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6))
+def test_whatever_a_body_holds_is_read_or_refused_in_a_sentence(body):
+    for read in (ollama_json.read_chat, ollama_json.read_generate):
+        for asked in (body, {**body, "prompt": "Hi!", "messages": HI}):
+            with contextlib.suppress(TavernkeepError):
+                read(asked, {})
 
 
 def test_a_suffix_is_refused_and_an_empty_one_is_none():
