@@ -17,6 +17,13 @@ errors.py              the one error family: status, code, sentence, hint
 
 api/                   routes and shapes, no logic
   http_server.py       waitress in a thread, every piece of a stream sent at once
+  manual/              every route in words, with an example
+    route.py           what is told of a route
+    fields.py          the fields of requests
+    replies.py         replies and embeddings
+    models.py          the model, and changing it
+    services.py        all other routes
+  openapi.py           the manual as OpenAPI, as a page, and as docs/api.md
   app.py               the Flask app: dialects, guard, dressing of errors
   addresses.py         any beginning before a route's own path
   guard.py             who may talk to the server: Host, Origin, address, key

@@ -31,7 +31,7 @@ class SavesBroken(TavernkeepError):
 class Saves:
     """The slots of the file that ``path`` names now, or that there is none of ("" switches saving off).
 
-    May be used from any thread. A file that does not exist yet has empty slots; one that cannot be read is left as it is.
+    May be used from any thread. A file that does not exist yet has empty slots; one that cannot be read stays as it is.
     Every method raises :class:`SavesBroken`, or :class:`BadRequest` when saving is off.
     """
 

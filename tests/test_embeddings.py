@@ -319,6 +319,15 @@ def chats(server: Server) -> bool:
     return server.post("/api/v1/generate", {"prompt": "Once", "max_length": 2}).status == 200
 
 
+def test_without_a_model_that_writes_there_are_vectors_all_the_same(own_server, tmp_path):
+    file = tmp_path / "reader.gguf"
+    file.write_bytes(tiny_models.reader(MEAN))
+    own_server.controller.start(settings_for_tests(model="/no/such.gguf", embeddingsmodel=str(file)))
+    wait_until(lambda: own_server.controller.embedder.model, "the embeddings model")
+    assert vectors(own_server, "wolf").shape == (1, tiny_models.WIDTH)
+    assert own_server.post("/api/show", {"model": "reader"}).json["capabilities"] == ["embedding"]
+
+
 def test_a_file_that_is_no_model_is_told_and_the_other_model_answers(own_server, tmp_path):
     file = tmp_path / "bad.gguf"
     file.write_bytes(b"no model at all")
@@ -387,7 +396,7 @@ def test_until_it_is_loaded_clients_are_told_to_try_again(monkeypatch, tmp_path)
     monkeypatch.setattr(EngineClient, "start", lambda _client, _spec: None)
     embedder = Embedder(itertools.count())
     embedder.load(LoadEmbedder(str(file), context=0, gpu_layers=0, threads=1))
-    with pytest.raises(ModelNotReady, match="is loading. Try again"):
+    with pytest.raises(ModelNotReady, match="is loading"):
         embedder.embed(["wolf"], lambda: False, truncate=True)
     embedder.close()
     with pytest.raises(NotAvailable):

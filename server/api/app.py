@@ -19,6 +19,7 @@ from server.api import (
     kobold,
     ollama,
     openai,
+    openapi,
     prompt,
     refusal,
     saves,
@@ -53,7 +54,7 @@ def create_app(controller: Controller) -> Flask:
     app.json = _Json(app)
     addresses.install(app)
     guard.install(app, lambda: controller.settings)
-    for dialect in (health, prompt, kobold, tokens, saves, admin, openai, embeddings, ollama, absent):
+    for dialect in (health, prompt, kobold, tokens, saves, admin, openai, embeddings, ollama, absent, openapi):
         app.register_blueprint(dialect.blueprint(controller))
     app.register_error_handler(Exception, _dress)
     return app
@@ -76,7 +77,7 @@ def _dress(error: Exception) -> tuple[Response, int]:
 
 def _from_http(error: HTTPException) -> TavernkeepError:
     if error.code == 404:
-        return NotFound(f"There is nothing at {request.path}.", "Check the address; the README lists what is served.")
+        return NotFound(f"There is nothing at {request.path}.", "Check the address; /docs lists what is served.")
     if error.code == 405:
         return BadRequest(f"{request.path} does not answer {request.method}.")
     if error.code == 413:

@@ -16,7 +16,17 @@ from server.errors import Forbidden, Unauthorized
 from server.settings import Settings, client_networks, is_loopback
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]*)?", re.ASCII)
-OPEN_PATHS = frozenset({"/health", "/api/extra/version", "/api/v1/info/version", "/api/latest/info/version"})
+OPEN_PATHS = frozenset(
+    (
+        "/health",
+        "/ping",
+        "/docs",
+        "/api/openapi.json",
+        "/api/extra/version",
+        "/api/v1/info/version",
+        "/api/latest/info/version",
+    )
+)
 OWN_KEY = "admin"  # the blueprint whose routes ask for a key of their own
 ALLOWED_HEADERS = (
     "Accept, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With, apikey, genkey"

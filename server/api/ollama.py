@@ -144,11 +144,12 @@ def _add_replies(routes: Blueprint, controller: Controller) -> None:
         prepared = controller.prepare(asked.text)
         if not asked.context:
             return prepared
+        model = controller.loaded_model()
         text = ollama_json.continued(
             asked.text,
-            controller.detokenize(asked.context),
+            controller.detokenize(asked.context[-model.context :]),  # what is older has no room anyway
             prepared.text,
-            controller.loaded_model().bos_text,
+            model.bos_text,
             stop=prepared.stop,
             shows_thought=prepared.shows_thought,
         )

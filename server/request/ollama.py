@@ -137,8 +137,6 @@ def _context(value: Any) -> tuple[int, ...]:
         return ()
     if not isinstance(value, list) or not all(type(token) is int and 0 <= token < 2**31 for token in value):
         raise BadRequest("context must be a list of token ids, as an earlier answer held them.", param="context")
-    if len(value) > ENDLESS:
-        raise BadRequest(f"context has {len(value)} token ids, and {ENDLESS} are the most.", param="context")
     return tuple(value)
 
 

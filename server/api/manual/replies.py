@@ -1,0 +1,221 @@
+"""The routes that write replies, and those that make vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.api.manual.fields import CHAT, GENKEY, KOBOLD, OLLAMA, OPENAI, PROMPT
+from server.api.manual.route import EITHER, POST, Route
+
+RESULT: dict[str, Any] = {
+    "text": " a time when dragons",
+    "tool_calls": [],
+    "finish_reason": "length",
+    "logprobs": None,
+    "prompt_tokens": 4,
+    "completion_tokens": 4,
+}
+USAGE = {"prompt_tokens": 12, "completion_tokens": 8, "total_tokens": 20}
+TIMES = {
+    "total_duration": 520000000,
+    "load_duration": 1000000,
+    "prompt_eval_count": 12,
+    "prompt_eval_duration": 90000000,
+    "eval_count": 8,
+    "eval_duration": 430000000,
+}
+OLLAMA_HEAD = {"model": "any:latest", "created_at": "2026-01-01T12:00:00Z"}
+VECTORS = {
+    "object": "list",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
+    "model": "my-embeddings",
+    "usage": {"prompt_tokens": 3, "total_tokens": 3},
+}
+
+
+def _kobold(path: str) -> dict[str, Any]:
+    return {"path": f"/api/v1{path}", "aliases": (f"/api/latest{path}",)}
+
+
+REPLIES = (
+    Route(
+        "Replies",
+        **_kobold("/generate"),
+        methods=POST,
+        summary="Continue a prompt; the whole reply at once.",
+        takes=KOBOLD,
+        example={"prompt": "Once upon", "max_length": 4, "temperature": 0.7, "stop_sequence": ["\n"]},
+        answer={"results": [RESULT]},
+    ),
+    Route(
+        "Replies",
+        "/api/extra/generate/stream",
+        methods=POST,
+        summary="Continue a prompt; the reply as server-sent events while it is written. The connection then closes.",
+        takes=KOBOLD,
+        example={"prompt": "Once upon", "max_length": 4},
+        answer='event: message\ndata: {"token": " a", "finish_reason": null}\n\n',
+    ),
+    Route(
+        "Replies",
+        "/api/extra/generate/check",
+        methods=EITHER,
+        summary="What a reply says so far, or said last until the next one starts. Others' are never shown.",
+        takes=GENKEY,
+        example={"genkey": "KCPP1234"},
+        answer={"results": [{"text": ""}]},
+    ),
+    Route(
+        "Replies",
+        "/api/extra/last_logprobs",
+        methods=EITHER,
+        summary="The probabilities of that reply's tokens, if it was asked for with logprobs.",
+        takes=GENKEY,
+        example={"genkey": "KCPP1234"},
+        answer={"logprobs": None},
+    ),
+    Route(
+        "Replies",
+        "/api/extra/abort",
+        methods=POST,
+        summary="Stop a reply, whichever route it came in by; it ends with what it has said. The body may be empty.",
+        takes=GENKEY,
+        example={"genkey": "KCPP1234"},
+        answer={"success": "false", "done": "false"},
+    ),
+    Route(
+        "Replies",
+        "/v1/chat/completions",
+        aliases=("/chat/completions",),
+        methods=POST,
+        summary="The next turn of a chat, rendered with the model's own template.",
+        takes=CHAT,
+        example={"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 8},
+        answer={
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1767268800,
+            "model": "my-model",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "I keep this tavern."},
+                    "finish_reason": "stop",
+                    "logprobs": None,
+                }
+            ],
+            "usage": USAGE,
+        },
+    ),
+    Route(
+        "Replies",
+        "/v1/completions",
+        aliases=("/completions",),
+        methods=POST,
+        summary="Continue a prompt, in OpenAI's words; all of KoboldCpp's settings count here as well.",
+        takes={**PROMPT, **OPENAI, "logprobs": ("integer", "tell that many likeliest tokens beside each one")},
+        example={"prompt": "Once upon", "max_tokens": 4, "stop": ["\n"]},
+        answer={
+            "id": "cmpl-1",
+            "object": "text_completion",
+            "created": 1767268800,
+            "model": "my-model",
+            "choices": [{"index": 0, "text": " a time", "finish_reason": "length", "logprobs": None}],
+            "usage": USAGE,
+        },
+    ),
+    Route(
+        "Replies",
+        "/api/generate",
+        methods=POST,
+        summary="Ollama: a reply to a prompt, in the model's template.",
+        takes={
+            **OLLAMA,
+            "prompt": ("text", "what the user says; without one only whether the model is there"),
+            "system": ("text", "how the model should behave"),
+            "raw": ("flag", "continue the prompt as it is"),
+            "context": ("list", "token ids of the conversation so far, from the last answer"),
+        },
+        example={"model": "any", "prompt": "Who are you?", "stream": False, "options": {"num_predict": 8}},
+        answer={**OLLAMA_HEAD, "response": "I keep", "done": True, "done_reason": "length", "context": [1], **TIMES},
+    ),
+    Route(
+        "Replies",
+        "/api/chat",
+        methods=POST,
+        summary="Ollama: the next turn of a chat.",
+        takes={**OLLAMA, "messages": ("list", "the chat"), "tools": ("list", "functions that the model may call")},
+        example={
+            "model": "any",
+            "messages": [{"role": "user", "content": "Who are you?"}],
+            "stream": False,
+            "options": {"num_predict": 8},
+        },
+        answer={
+            **OLLAMA_HEAD,
+            "message": {"role": "assistant", "content": "I keep"},
+            "done": True,
+            "done_reason": "length",
+            **TIMES,
+        },
+    ),
+    Route(
+        "Replies",
+        "/api/extra/preview_prompt",
+        methods=POST,
+        summary="The exact prompt that a chat makes, its tokens, and what is left out. Nothing is generated.",
+        takes=CHAT,
+        example={"messages": [{"role": "user", "content": "Hello"}]},
+        answer={
+            "prompt": "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
+            "tokens": [1],
+            "token_count": 1,
+            "trimmed": None,
+            "stop": ["<|im_end|>"],
+            "template": {"name": "ChatML", "source": "the model", "reason": "It is the model's own.", "warning": ""},
+        },
+    ),
+)
+
+EMBEDDINGS = (
+    Route(
+        "Embeddings",
+        "/v1/embeddings",
+        aliases=("/embeddings", "/api/extra/embeddings"),
+        methods=POST,
+        summary="Vectors of length 1 for texts; needs --embeddingsmodel.",
+        takes={
+            "input": ("any", "a text, a list of texts, or token ids"),
+            "model": ("text", "any name"),
+            "encoding_format": ("text", "float or base64"),
+            "dimensions": ("integer", "keep only the first so many"),
+            "truncate": ("flag", "false refuses a text that is too long instead of cutting it off"),
+        },
+        example={"input": ["A tavern in the snow"]},
+        answer=VECTORS,
+    ),
+    Route(
+        "Embeddings",
+        "/api/embed",
+        methods=POST,
+        summary="Ollama: vectors for texts.",
+        takes={"model": ("text", "any name"), "input": ("any", "a text or a list of texts")},
+        example={"model": "any", "input": "A tavern in the snow"},
+        answer={
+            "model": "any",
+            "embeddings": [[0.6, -0.8]],
+            "total_duration": 9000000,
+            "load_duration": 0,
+            "prompt_eval_count": 3,
+        },
+    ),
+    Route(
+        "Embeddings",
+        "/api/embeddings",
+        methods=POST,
+        summary="Ollama's older route: the vector of one text.",
+        takes={"model": ("text", "any name"), "prompt": ("text", "the text")},
+        example={"model": "any", "prompt": "A tavern in the snow"},
+        answer={"embedding": [0.6, -0.8]},
+    ),
+)
