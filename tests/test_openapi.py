@@ -126,7 +126,7 @@ def short(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     options = body.get("options")
-    few = {"max_length": 2, "max_tokens": 2, "max_completion_tokens": 2, "n_predict": 2, "stream": False}
+    few = {"max": 2, "max_length": 2, "max_tokens": 2, "max_completion_tokens": 2, "n_predict": 2, "stream": False}
     return {
         **body,
         **few,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -135,6 +135,14 @@ def blueprint(controller: Controller) -> Blueprint:
         }
         return {"results": [result]}, 200, caller.notices(prepared)
 
+    @routes.post("/request")
+    def oldest_generate() -> tuple[dict[str, Any], int, dict[str, str]] | Response:
+        """The way in before KoboldAI's."""
+        generation, prepared = start("/request", {"text": "prompt", "max": "max_length"})
+        if sse.collect(generation, caller.gone()) is None:
+            return Response(status=caller.CLIENT_GONE)
+        return {"data": {"seqs": [generation.text]}}, 200, caller.notices(prepared)
+
     @routes.post("/api/extra/generate/stream")
     def generate_stream() -> Response:
         generation, prepared = start("/api/extra/generate/stream")
@@ -165,8 +173,9 @@ def blueprint(controller: Controller) -> Blueprint:
         done = "true" if stopped or not key else "false"
         return {"success": done, "done": done}
 
-    def start(route: str) -> tuple[Generation, Prepared]:
-        request = kobold_json.read_generate(caller.body(), shift=not controller.settings.noshift)
+    def start(route: str, renamed: Mapping[str, str] | None = None) -> tuple[Generation, Prepared]:
+        body = {(renamed or {}).get(name, name): value for name, value in caller.body().items()}
+        request = kobold_json.read_generate(body, shift=not controller.settings.noshift)
         prepared = controller.prepare(request)
         return controller.generate(prepared, request.genkey, caller.client(), route), prepared
 

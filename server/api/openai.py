@@ -89,6 +89,7 @@ def blueprint(controller: Controller) -> Blueprint:
         return answer(openai_json.read_chat(caller.body(), controller.sampler_defaults()), CHAT)
 
     @routes.post("/v1/completions")
+    @routes.post("/v1/completion")
     @routes.post("/completions")
     def completions() -> Answer:
         return answer(openai_json.read_completion(caller.body()), TEXT)

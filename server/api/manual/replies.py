@@ -58,6 +58,15 @@ REPLIES = (
     ),
     Route(
         "Replies",
+        "/request",
+        methods=POST,
+        summary="Continue a prompt, as the oldest clients ask for it.",
+        takes={**KOBOLD, "text": ("text", "the text to continue"), "max": ("integer", "tokens of the reply at most")},
+        example={"text": "Once upon", "max": 4},
+        answer={"data": {"seqs": [" a time when dragons"]}},
+    ),
+    Route(
+        "Replies",
         "/api/extra/generate/check",
         methods=EITHER,
         summary="What a reply says so far, or said last until the next one starts. Others' are never shown.",
@@ -110,7 +119,7 @@ REPLIES = (
     Route(
         "Replies",
         "/v1/completions",
-        aliases=("/completions",),
+        aliases=("/completions", "/v1/completion"),
         methods=POST,
         summary="Continue a prompt, in OpenAI's words; all of KoboldCpp's settings count here as well.",
         takes={**PROMPT, **OPENAI, "logprobs": ("integer", "tell that many likeliest tokens beside each one")},
