@@ -31,7 +31,8 @@ api/                   routes and shapes, no logic
   sse.py               server-sent events: frames, and the loop from generation to frames
   refusal.py           errors in the shapes that clients read
   health.py            whether anyone is there, and what the engine is doing
-  kobold.py            the KoboldAI and KoboldCpp dialect
+  kobold.py            replies in the KoboldAI and KoboldCpp dialect
+  kobold_status.py     what that dialect tells of the server
   admin.py             KoboldCpp's admin routes: change the model, keep conversations
   openai.py            the OpenAI dialect
   logprobs.py          probabilities in the shapes that clients read

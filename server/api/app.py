@@ -17,6 +17,7 @@ from server.api import (
     guard,
     health,
     kobold,
+    kobold_status,
     ollama,
     openai,
     openapi,
@@ -54,7 +55,20 @@ def create_app(controller: Controller) -> Flask:
     app.json = _Json(app)
     addresses.install(app)
     guard.install(app, lambda: controller.settings)
-    for dialect in (health, prompt, kobold, tokens, saves, admin, openai, embeddings, ollama, absent, openapi):
+    for dialect in (
+        health,
+        prompt,
+        kobold,
+        kobold_status,
+        tokens,
+        saves,
+        admin,
+        openai,
+        embeddings,
+        ollama,
+        absent,
+        openapi,
+    ):
         app.register_blueprint(dialect.blueprint(controller))
     app.register_error_handler(Exception, _dress)
     return app
