@@ -14,6 +14,11 @@ from tests.conftest import Server, read_to_end
 PROMPT = "The capital of France is Paris. The capital of Germany is"
 GREEDY = {"temperature": 0, "rep_pen": 1, "max_length": 24}
 STREAM = "/api/extra/generate/stream"
+# The starter model ends its reply to this after two tokens.
+BRIEF = (
+    "<|im_start|>system\nYou answer in one word.<|im_end|>\n"
+    "<|im_start|>user\nReply with one word: hello<|im_end|>\n<|im_start|>assistant\n"
+)
 
 
 def text_of(server: Server, **body: Any) -> str:
@@ -76,11 +81,10 @@ def test_banned_phrases_hold_inside_a_grammar(server: Server) -> None:
 
 
 def test_banned_phrases_hold_inside_a_schema(server: Server) -> None:
-    schema = {"type": "object", "properties": {"mood": {"enum": ["grim", "gay", "grey"]}}, "required": ["mood"]}
+    schema = {"enum": ["grim", "gay", "grey"]}
     body = {"messages": [{"role": "user", "content": "How are you?"}], "temperature": 0, "banned_strings": ["gr"]}
-    body["response_format"] = {"type": "json_schema", "json_schema": {"name": "mood", "schema": schema}}
-    answer = server.post("/v1/chat/completions", body)
-    assert json.loads(answer.json["choices"][0]["message"]["content"]) == {"mood": "gay"}
+    answer = server.post("/v1/chat/completions", {**body, "json_schema": schema, "max_tokens": 60})
+    assert answer.json["choices"][0]["message"]["content"] == '"gay"'
 
 
 def test_a_grammar_that_allows_only_what_is_banned_ends_the_reply(server: Server) -> None:
@@ -124,22 +128,23 @@ def test_tokens_in_vain_do_not_shorten_a_reply(server: Server) -> None:
 
 
 def test_a_reply_has_at_least_the_tokens_that_were_asked_for(server: Server) -> None:
-    short = {"prompt": "user: Say yes.\nassistant: Yes.<|im_end|>", "max_length": 30, "temperature": 0}
-    answer = server.post("/api/v1/generate", {**short, "min_tokens": 30}).json["results"][0]
-    assert answer["completion_tokens"] == 30
+    body = {"prompt": BRIEF, "max_length": 40, "temperature": 0, "rep_pen": 1}
+    plain = server.post("/api/v1/generate", body).json["results"][0]
+    longer = server.post("/api/v1/generate", {**body, "min_tokens": 30}).json["results"][0]
+    assert plain["completion_tokens"] < 30 <= longer["completion_tokens"]
 
 
 def test_a_reply_goes_on_behind_the_models_end(server: Server) -> None:
-    body = {"prompt": "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n", "max_length": 200, "temperature": 0}
+    body = {"prompt": BRIEF, "max_length": 40, "temperature": 0, "rep_pen": 1}
     plain = server.post("/api/v1/generate", body).json["results"][0]
     assert plain["finish_reason"] == "stop"
     beyond = server.post("/api/v1/generate", {**body, "bypass_eos": True}).json["results"][0]
-    assert beyond["completion_tokens"] == 200
+    assert beyond["completion_tokens"] == 40
     assert beyond["text"].startswith(plain["text"])
 
 
 def test_special_tokens_are_written_out_when_they_are_asked_for(server: Server) -> None:
-    body = {"prompt": "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n", "max_length": 200, "temperature": 0}
+    body = {"prompt": BRIEF, "max_length": 40, "temperature": 0, "rep_pen": 1}
     answer = server.post("/api/v1/generate", {**body, "bypass_eos": True, "render_special": True})
     assert "<|im_end|>" in answer.json["results"][0]["text"]
 

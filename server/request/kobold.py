@@ -39,7 +39,7 @@ def read_generate(body: dict[str, Any], *, shift: bool) -> TextRequest:
         logprobs=KOBOLDCPPS_LOGPROBS if fields.flag("logprobs", default=False) else -1,
         render_special=fields.flag("render_special", default=False),
         placeholders=fields.flag(PLACEHOLDERS, default=True),
-        unsupported=unsupported(body),
+        unsupported=(*unsupported(body), *(("tools",) if body.get("tools") else ())),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields, lenient=True),
         lenient=True,
