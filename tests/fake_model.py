@@ -247,6 +247,13 @@ class FakeVocabulary:
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]:
         return frozenset(SPECIAL_TEXTS[text] for text in stop if text in SPECIAL_TEXTS)
 
+    def unwritten_in(self, stop: ReadOnly[str]) -> dict[int, str]:
+        named = {token: text for text, token in SPECIAL_TEXTS.items()}
+        return {token: named[token] for text in stop if text not in SPECIAL_TEXTS for token in self._special_in(text)}
+
+    def _special_in(self, text: str) -> list[int]:
+        return [token for token in self.tokenize(text, special=False) if token > END]
+
     def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]:
         return {SPECIAL_TEXTS[text]: text.encode() for text in texts if text in SPECIAL_TEXTS}
 

@@ -80,9 +80,12 @@ def talk(server: Server, body: dict[str, Any], *headers: str) -> Heard:
 
 
 def json_dialogue(longest: int, **changes: Any) -> dict[str, Any]:
-    """The dialogue in JSON, each text of at most ``longest`` letters so that it surely ends."""
+    """The dialogue in JSON, each text of at most ``longest`` letters so that it surely ends, with blanks behind it."""
     body = request_of("chim_json", **changes)
-    return {**body, "grammar": body["grammar"].replace(')* "\\""', f'){{0,{longest}}} "\\""')}
+    grammar = body["grammar"].replace(')* "\\""', f'){{0,{longest}}} "\\""').replace('"}" ws', '"}" tail')
+    bounded = grammar.replace("ws ::= ([ \\t\\n] ws)?", "ws ::= [ \\t\\n]{0,2}\ntail ::= ([ \\t\\n] tail)?")
+    assert "tail ::=" in bounded
+    return {**body, "grammar": bounded}
 
 
 def test_the_request_is_what_php_writes() -> None:

@@ -1,4 +1,4 @@
-"""KoboldAI Lite: a page in the browser, so every answer must be readable across origins; it streams, polls and aborts."""
+"""KoboldAI Lite: a page in the browser, so all answers must be readable across origins; it streams, polls, aborts."""
 
 from __future__ import annotations
 

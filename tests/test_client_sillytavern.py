@@ -1,4 +1,4 @@
-"""SillyTavern: its text completion for KoboldCpp, its KoboldAI Classic, and its chat completion with a custom address."""
+"""SillyTavern: text completion for KoboldCpp, KoboldAI Classic, and chat completion with a custom address."""
 
 from __future__ import annotations
 
@@ -98,15 +98,15 @@ def test_a_stream_says_what_a_reply_does(server: Server, name: str) -> None:
 def test_the_strongest_of_the_three_names_of_the_penalty_counts(server: Server) -> None:
     body = request_of("sillytavern_textgen", max_tokens=30, temperature=0, stream=False, ban_eos_token=True, stop=[])
     body |= {"dry_multiplier": 0, "prompt": "la la la la la la la la la la la la la la la la"}
+    body |= {"frequency_penalty": 0, "presence_penalty": 0, "mirostat_mode": 0, "mirostat": 0}
     free = {"rep_pen": 1, "repeat_penalty": 1, "repetition_penalty": 1}
 
     def reply(**penalties: float) -> str:
         text: str = server.post("/v1/completions", {**body, **free, **penalties}).json["choices"][0]["text"]
         return text
 
-    assert reply() == " la" * 30
-    assert reply(repetition_penalty=3).count(" la") < 30
-    assert reply(repeat_penalty=3) == reply(rep_pen=3) == reply(repetition_penalty=3)
+    assert reply(repeat_penalty=3) == reply(rep_pen=3) == reply(repetition_penalty=3) != reply()
+    assert reply(repeat_penalty=1.2, rep_pen=3) == reply(rep_pen=1.1, repetition_penalty=3)
 
 
 def test_probabilities_are_streamed_with_the_tokens_they_belong_to(server: Server) -> None:
@@ -185,10 +185,10 @@ def test_a_banned_string_is_not_said(server: Server) -> None:
         "stop": [],
         "prompt": "one two three four one two three four",
     }
-    assert " three" in server.post("/v1/completions", body).json["choices"][0]["text"]
-    banned = {**body, "banned_strings": ["three"]}
-    assert "three" not in server.post("/v1/completions", banned).json["choices"][0]["text"].lower()
-    assert "three" not in text_of(server.post("/v1/completions", {**banned, "stream": True}).body).lower()
+    word = server.post("/v1/completions", body).json["choices"][0]["text"].split()[0].lower()
+    banned = {**body, "banned_strings": [word]}
+    assert word not in server.post("/v1/completions", banned).json["choices"][0]["text"].lower()
+    assert word not in text_of(server.post("/v1/completions", {**banned, "stream": True}).body).lower()
 
 
 def test_token_bans_are_numbers_in_a_text(server: Server) -> None:
@@ -208,7 +208,7 @@ def test_classic_unlocks_everything(server: Server) -> None:
         paths = ["/api/v1/info/version", "/api/extra/version", "/api/v1/model"]
         united, extra, model = threads.map(lambda path: server.get(path, Content_Type=JSON).json, paths)
     assert [int(part) for part in united["result"].split(".")] >= [1, 2, 4]
-    assert extra["result"] == "KoboldCpp" > "1.48"
+    assert extra["result"] == "KoboldCpp"
     assert model["result"] not in ("", "ReadOnly")
 
 

@@ -263,3 +263,15 @@ def test_a_grammar_that_doubles_its_work_with_each_letter_ends_the_reply(model, 
     assert complete
     assert text == "(" * len(text)
     assert "too slow" in caplog.text
+
+
+@pytest.mark.parametrize("ban_eos", [True, False])
+def test_a_grammar_that_goes_on_with_blanks_for_ever_ends_where_only_those_can_follow(model: LlamaModel, ban_eos: bool):
+    blanks = gbnf_of('root ::= "[1, " [0-9]+ "]" ws\nws ::= ([ \\t\\n] ws)?')
+    text, ended = write(model, blanks, sampling=Sampling(temperature=0), ban_eos=ban_eos, tokens=60)
+    assert (json.loads(text) and text == text.rstrip(), ended) == (True, True)
+
+
+def test_blanks_that_words_may_follow_end_nothing(model: LlamaModel):
+    spaced = gbnf_of('root ::= "a" ("  " "b")+')
+    assert write(model, spaced, sampling=Sampling(temperature=0), tokens=9)[0].startswith("a  b")

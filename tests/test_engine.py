@@ -171,6 +171,24 @@ def test_a_special_token_that_is_no_stop_is_only_skipped():
     assert text_of(run(engine_with(model, ask(1, "hi")))) == "yesno"
 
 
+def test_a_special_token_may_be_a_part_of_a_stop_text():
+    model = FakeModel({"hi": [*tokens_of("yes"), 257, *tokens_of("\nuser: no")]})
+    events = run(engine_with(model, ask(1, "hi", stop=("<|im_end|>\nuser",))))
+    assert text_of(events) == "yes"
+    assert end_of(events).stopped_by_text
+
+
+def test_one_that_was_not_the_beginning_of_a_stop_text_is_only_skipped():
+    model = FakeModel({"hi": [*tokens_of("yes"), 257, *tokens_of(" no"), 257]})
+    assert text_of(run(engine_with(model, ask(1, "hi", stop=("<|im_end|>\nuser",))))) == "yes no"
+
+
+def test_a_stop_text_that_is_kept_is_written_with_its_special_token():
+    model = FakeModel({"hi": [*tokens_of("yes"), 257, *tokens_of("\nuser: no")]})
+    events = run(engine_with(model, ask(1, "hi", stop=("<|im_end|>\nuser",), keep_stop=True)))
+    assert text_of(events) == "yes<|im_end|>\nuser"
+
+
 def test_the_seed_of_the_request_is_used_and_reported():
     model = FakeModel({"hi": "a"})
     events = run(engine_with(model, ask(1, "hi", sampling=Sampling(seed=42))))

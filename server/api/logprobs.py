@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from server.events import TokenLogprob
+from server.events import TextPiece, TokenLogprob
 
 Json = dict[str, Any]
 
@@ -34,6 +35,24 @@ def both_shapes(entries: Sequence[TokenLogprob]) -> Json | None:
     """KoboldCpp's shape, which has the keys of both."""
     text = of_text(entries)
     return {"content": [_entry(entry) for entry in entries], **text} if text else None
+
+
+def token_by_token(piece: TextPiece) -> list[TextPiece]:
+    """A piece for each token whose probability is told: SillyTavern shows the first one's alternatives for the text of
+    an event. Tokens that only together are whole characters stay together."""
+    pieces: list[TextPiece] = []
+    waiting: list[TokenLogprob] = []
+    for entry in piece.logprobs:
+        waiting.append(entry)
+        try:
+            text = b"".join(each.token for each in waiting).decode()
+        except UnicodeDecodeError:
+            continue
+        pieces.append(replace(piece, text=text, thought="", logprobs=tuple(waiting)))
+        waiting = []
+    if len(pieces) < 2 or waiting or "".join(each.text for each in pieces) != piece.text:
+        return [piece]  # its text is not just that of its tokens
+    return [replace(pieces[0], thought=piece.thought), *pieces[1:]]
 
 
 def _entry(entry: TokenLogprob) -> Json:

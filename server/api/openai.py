@@ -190,6 +190,9 @@ class _Stream:
         yield from sse.stream(self._generation, gone, self._piece, self._end, _error_frame)
 
     def _piece(self, piece: TextPiece) -> bytes:
+        return b"".join(map(self._token, logprobs.token_by_token(piece)))
+
+    def _token(self, piece: TextPiece) -> bytes:
         thought = self._shape.thought(piece.thought) if piece.thought and self._prepared.shows_thought else None
         parts: Sequence[Part] = [Content(piece.text)] if piece.text else []
         if self._parser:

@@ -39,6 +39,7 @@ class Vocabulary(Protocol):
     def is_end(self, token: int) -> bool: ...
     def stop_tokens(self, stop: ReadOnly[str]) -> frozenset[int]: ...
     def shown_tokens(self, texts: ReadOnly[str]) -> dict[int, bytes]: ...
+    def unwritten_in(self, stop: ReadOnly[str]) -> dict[int, str]: ...
 
 
 class Samplers(Protocol):
@@ -141,8 +142,10 @@ class Engine:
                     f" the context of {self._model.context} tokens.",
                 )
             ]
-        stream = TokenStream(request.stop, request.keep_stop, request.thinking)
-        self._scheduler.enqueue(Sequence(request, self._clock(), stream))
+        unwritten = {} if request.render_special else self._model.vocabulary.unwritten_in(request.stop)
+        stream = TokenStream(request.stop, request.keep_stop, request.thinking, unwritten.values())
+        stand_ins = {token: stream.stand_in(text) for token, text in unwritten.items()}
+        self._scheduler.enqueue(Sequence(request, self._clock(), stream, stand_ins=stand_ins))
         return []
 
     def cancel(self, request_id: int) -> list[EngineEvent]:
@@ -344,7 +347,7 @@ class Engine:
             return Said()
         before = stream.state() if sequence.banned else None
         write = vocabulary.spelling if request.render_special else vocabulary.piece
-        piece = sequence.shown.get(token) or write(token)
+        piece = sequence.shown.get(token) or sequence.stand_ins.get(token) or write(token)
         told = request.logprobs >= 0 and not stream.thinking
         said = stream.push(piece)
         if told and not stream.thinking:

@@ -22,7 +22,7 @@ class Sequence:
     ``tokens`` is the prompt followed by what was generated. Its ``slot`` holds the first ``cached`` of them in the KV
     cache, so ``tokens[cached:]`` is what the next steps must decode: much while the prompt is read, one token
     afterwards. A sequence without a slot waits: it is new, or was preempted. ``shown`` are the bytes of special tokens
-    that are part of its text.
+    that are part of its text, ``stand_ins`` those of special tokens that only count as part of stop texts.
     """
 
     request: Generate
@@ -34,6 +34,7 @@ class Sequence:
     sampler: Any = None
     stop_tokens: frozenset[int] = frozenset()
     shown: Mapping[int, bytes] = field(default_factory=dict)
+    stand_ins: Mapping[int, bytes] = field(default_factory=dict)
     thinking: ThinkingLimit | None = None
     banned: BannedTexts | None = field(init=False)
     forbidden: defaultdict[int, frozenset[int]] = field(init=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from server.engine.marks import Marks
 from server.events import Thinking, TokenLogprob
 
 BETWEEN_THOUGHTS = "\n\n"
+STAND_INS = tuple(map(chr, range(0xFDD0, 0xFDF0)))  # noncharacters, which no text holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,23 @@ class TokenStream:
     opened tells that the reply began as a thought, if it is the first tag and anything follows. Whitespace around a
     thought is dropped: a stop text such as a line break must not end the reply right behind it.
 
+    Special tokens are not written, but may be a part of stop texts. Each of the ``unwritten`` has a stand-in, which is
+    to be pushed for it, and which is in nothing that leaves.
+
     ``thinking`` is whether the next token belongs to a thought, which ``closing_tag`` ends; ``spoken`` whether more
     than whitespace was said.
     """
 
-    def __init__(self, stop: tuple[str, ...] = (), keep_stop: bool = False, thinking: Thinking | None = None) -> None:
+    def __init__(
+        self,
+        stop: tuple[str, ...] = (),
+        keep_stop: bool = False,
+        thinking: Thinking | None = None,
+        unwritten: Iterable[str] = (),
+    ) -> None:
         told = thinking or Thinking()
-        self._stops = _Stops(stop, keep_stop)
+        self._stand_ins = dict(zip(unwritten, STAND_INS, strict=False))
+        self._stops = _Stops(stop, keep_stop, self._stand_ins)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
         self._held = ""
         self._ends: dict[str, tuple[str, ...]] = {}
@@ -86,6 +98,10 @@ class TokenStream:
     def stopped(self) -> bool:
         """Whether a stop text has ended the reply."""
         return self._stops.stopped
+
+    def stand_in(self, unwritten: str) -> bytes:
+        """What is pushed in place of a special token with this text; nothing if there are too many of them."""
+        return self._stand_ins.get(unwritten, "").encode()
 
     def state(self) -> StreamState:
         """Where the stream stands, for :meth:`restore`. To be taken between two pushes."""
@@ -124,10 +140,13 @@ class TokenStream:
         return self._release()
 
     def _release(self) -> Said:
-        said = Said(self._text, self._thought, self._unsaid)
+        said = Said(self._written(self._text), self._written(self._thought), self._unsaid)
         self._text = self._thought = ""
         self._unsaid = False
         return said
+
+    def _written(self, text: str) -> str:
+        return text.translate({ord(letter): None for letter in self._stand_ins.values()}) if self._stand_ins else text
 
     def _pass_on(self, length: int) -> None:
         text, self._held = self._held[:length], self._held[length:]
@@ -204,9 +223,10 @@ class TokenStream:
 class _Stops:
     """Ends what is said at the first stop text."""
 
-    def __init__(self, stop: tuple[str, ...], keep: bool) -> None:
-        self._marks = Marks(stop)
+    def __init__(self, stop: tuple[str, ...], keep: bool, stand_ins: Mapping[str, str]) -> None:
+        self._marks = Marks((*stop, *(_replaced(text, stand_ins) for text in stop)))
         self._keep = keep
+        self._spelled = {letter: text for text, letter in stand_ins.items()}
         self._held = ""
         self.stopped = False
 
@@ -218,7 +238,8 @@ class _Stops:
         if found:
             start, end = found
             self.stopped = True
-            return self._held[: end if self._keep else start]
+            kept = _replaced(self._held[start:end], self._spelled) if self._keep else ""
+            return self._held[:start] + kept
         length = self._marks.undecided(self._held)
         text, self._held = self._held[:length], self._held[length:]
         return text
@@ -230,3 +251,9 @@ class _Stops:
         """What is held, which then counts no longer."""
         text, self._held = self._held, ""
         return text
+
+
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text

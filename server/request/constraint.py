@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from server.errors import BadRequest
@@ -37,10 +38,10 @@ def read_constraint(fields: Fields, *, lenient: bool = False) -> Constraint | No
         if texts:
             return Constraint(ConstraintKind.REGEX, "|".join(map(re.escape, texts)))
         fields.wrong("guided_choice", choices, "a list of texts to choose from")
-    expression = fields.text(*EXPRESSIONS)
+    expression = _first_text(fields, EXPRESSIONS)
     if expression:
         return Constraint(ConstraintKind.REGEX, expression)
-    grammar = fields.text(*GRAMMARS)
+    grammar = _first_text(fields, GRAMMARS)
     if not grammar.strip():
         return None
     if grammar.lstrip().startswith("{"):
@@ -51,6 +52,11 @@ def read_constraint(fields: Fields, *, lenient: bool = False) -> Constraint | No
                 raise
             return Constraint(ConstraintKind.JSON_SCHEMA, grammar)
     return Constraint(ConstraintKind.GBNF, grammar)
+
+
+def _first_text(fields: Fields, names: Iterable[str]) -> str:
+    """The first that is not empty: SillyTavern sends an empty grammar beside one under another name."""
+    return next(filter(None, map(fields.text, names)), "")
 
 
 def _response_format(wanted: Any) -> Constraint | None:

@@ -58,6 +58,9 @@ class Matcher(Protocol):
 
     def allows(self, token: int) -> bool: ...
 
+    def only_blanks_follow(self) -> bool:
+        """Whether the reply is complete, and nothing but whitespace may still come."""
+
     def accept(self, token: int) -> None:
         """Go on behind a token that is allowed."""
 
@@ -76,8 +79,9 @@ class GrammarMatcher:
     before. A call cannot be interrupted, so nothing is allowed any more once one has taken longer than SLOWEST.
     """
 
-    def __init__(self, pointer: Any) -> None:
+    def __init__(self, pointer: Any, vocabulary: Vocabulary) -> None:
         self._pointer = pointer
+        self._vocabulary = vocabulary
         self._accepted: list[int] = []
         self._single = Candidates(1)
         self._given_up = False
@@ -96,6 +100,10 @@ class GrammarMatcher:
         with self._timed():
             self._single.apply(self._pointer)
         return self._single.logit(0) != FORBIDDEN
+
+    def only_blanks_follow(self) -> bool:
+        ends, letters = self._vocabulary.end_tokens, self._vocabulary.letters
+        return self.allows(ends[0]) and not any(self.allows(letter) for letter in letters)
 
     def accept(self, token: int) -> None:
         if self._given_up:
@@ -151,6 +159,9 @@ class GuidedMatcher:
         if self._matcher.is_stopped():  # llguidance then calls no token valid, not even an end
             return token in self._ends and not self._matcher.is_error()
         return self._matcher.validate_tokens([token]) == 1
+
+    def only_blanks_follow(self) -> bool:
+        return False  # llguidance stops where a reply is complete, and schemas bound their blanks
 
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
@@ -210,7 +221,7 @@ class Constraints:
         pointer = llama.llama_sampler_init_grammar(self._vocabulary.pointer, data, b"root")
         if not pointer:
             raise BadRequest(f"llama.cpp cannot read the grammar{self._parse_error(data)}.")
-        return GrammarMatcher(pointer)
+        return GrammarMatcher(pointer, self._vocabulary)
 
     def _parse_error(self, grammar: bytes) -> str:
         """What llama.cpp says of a grammar it has refused; it is asked again, as it says so on standard error only."""

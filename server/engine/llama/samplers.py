@@ -149,6 +149,8 @@ class Samplers:
                 # Nothing fits: the reply is complete and its end is banned. To accept a token would abort.
                 sampler.stuck = bool(banned)
                 return self._vocabulary.end_tokens[0]
+        if not self._vocabulary.piece(token).strip() and not banned and matcher.only_blanks_follow():
+            return self._vocabulary.end_tokens[0]  # else a model may write blanks until its reply is cut off
         matcher.accept(token)
         _accept(sampler, token, matched=True)
         return token

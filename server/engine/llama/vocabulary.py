@@ -23,6 +23,7 @@ class Vocabulary:
         self._pieces: dict[int, bytes] = {}
         # Nearly every request brings the same tags.
         self._special_token = functools.lru_cache(maxsize=KNOWN_TEXTS)(self._find_special_token)
+        self._special_parts = functools.lru_cache(maxsize=KNOWN_TEXTS)(self._find_special_parts)
         self._tokens_with = functools.lru_cache(maxsize=KNOWN_TEXTS)(self._find_tokens_with)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -56,6 +57,10 @@ class Vocabulary:
         """Those texts that are one special token, which :meth:`piece` would not write, and their bytes."""
         return {token: self.spelling(token) for token in self._special_tokens(texts)}
 
+    def unwritten_in(self, stop: ReadOnly[str]) -> dict[int, str]:
+        """The special tokens that are a part of stop texts, such as ``<|im_start|>user``, with their texts."""
+        return {token: self.text_of(token) for text in stop for token in self._special_parts(text)}
+
     def matches(self, other: Vocabulary) -> bool:
         """Whether both write the same tokens; one may have some more at the end, which families differ in."""
         size = min(self.size, other.size)
@@ -68,6 +73,12 @@ class Vocabulary:
     def end_tokens(self) -> tuple[int, ...]:
         """Every token that ends a reply."""
         return tuple(token for token in range(self.size) if self.is_end(token))
+
+    @functools.cached_property
+    def letters(self) -> tuple[int, ...]:
+        """Every token that writes one byte which is no whitespace."""
+        pieces = ((token, self.piece(token)) for token in range(self.size))
+        return tuple(token for token, piece in pieces if len(piece) == 1 and piece.strip())
 
     def tokens_with(self, letter: str) -> frozenset[int]:
         """Every token that writes this letter, in upper or lower case. Looking for one takes a moment, once."""
@@ -92,6 +103,11 @@ class Vocabulary:
     def _find_special_token(self, text: str) -> int | None:
         tokens = self.tokenize(text, special=False)
         return tokens[0] if len(tokens) == 1 and llama.llama_vocab_is_control(self.pointer, tokens[0]) else None
+
+    def _find_special_parts(self, text: str) -> tuple[int, ...]:
+        tokens = self.tokenize(text, special=False)
+        special = (token for token in tokens if llama.llama_vocab_is_control(self.pointer, token))
+        return tuple(special) if len(tokens) > 1 else ()
 
     def _read_piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.size:
