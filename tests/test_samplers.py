@@ -142,10 +142,73 @@ def test_a_strict_body_may_have_an_empty_bias(nothing):
     assert read_sampling(Fields({"logit_bias": nothing}, strict=True)) == sampling_of()
 
 
-@pytest.mark.parametrize("breakers", ['["\\n", ":"]', "", None, ["\n"]])
-def test_samplers_that_are_not_there_yet_are_ignored_in_any_shape(breakers):
-    body = {"dry_sequence_breakers": breakers, "dry_multiplier": 0, "custom_token_bans": "5,6", "tfs": 1}
-    assert read_sampling(Fields(body, strict=True)) == sampling_of()
+# --- the others ---
+
+
+def test_every_sampler_of_koboldcpp_has_its_name():
+    body = {
+        "top_a": 0.1,
+        "tfs": 0.9,
+        "nsigma": 1.5,
+        "rep_pen_slope": 0.7,
+        "mirostat": 2,
+        "mirostat_tau": 4,
+        "mirostat_eta": 0.2,
+        "dynatemp_range": 0.4,
+        "dynatemp_exponent": 2,
+        "smoothing_factor": 0.3,
+        "smoothing_curve": 1.5,
+        "dry_multiplier": 0.8,
+        "dry_base": 2,
+        "dry_allowed_length": 3,
+        "dry_penalty_last_n": 64,
+        "xtc_threshold": 0.1,
+        "xtc_probability": 0.5,
+        "adaptive_target": 0.5,
+        "adaptive_decay": 0.8,
+    }
+    sampling = sampling_of(**body)
+    assert {name: getattr(sampling, name) for name in body} == body
+    assert sampling_of(**{name: str(value) for name, value in body.items()}) == sampling
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [("tfs_z", "tfs", 0.9), ("top_n_sigma", "nsigma", 2), ("mirostat_mode", "mirostat", 1)],
+)
+def test_other_names_are_understood_too(name, field, value):
+    assert getattr(sampling_of(**{name: value}), field) == value
+
+
+@pytest.mark.parametrize("breakers", ['["\\n", ":"]', ["\n", ":"], ["\n", "", ":", "\n", 5, None]])
+def test_breakers_are_a_list_or_the_text_of_one(breakers):
+    assert sampling_of(dry_sequence_breakers=breakers).dry_sequence_breakers == ("\n", ":")
+
+
+@pytest.mark.parametrize("breakers", ["", None, [], "[]", 5, {}])
+def test_no_breakers_are_none(breakers):
+    assert sampling_of(dry_sequence_breakers=breakers).dry_sequence_breakers == ()
+
+
+def test_one_breaker_may_be_a_plain_text():
+    assert sampling_of(dry_sequence_breakers="***").dry_sequence_breakers == ("***",)
+
+
+@pytest.mark.parametrize("bans", ["5, 6", "5,,6,x,-1", [5, 6], ["5", "6"]])
+def test_token_bans_are_a_text_or_a_list(bans):
+    assert sampling_of(custom_token_bans=bans).token_bans == (5, 6)
+
+
+def test_sillytaverns_lowest_and_highest_temperature_are_a_range():
+    low_and_high = {"dynamic_temperature": True, "dynatemp_low": 0.5, "dynatemp_high": 1.5}
+    assert (sampling_of(**low_and_high).temperature, sampling_of(**low_and_high).dynatemp_range) == (1.0, 0.5)
+    assert sampling_of(**low_and_high, dynatemp_range=0.2).dynatemp_range == 0.2
+    assert sampling_of(**{**low_and_high, "dynamic_temperature": False}).dynatemp_range == 0
+
+
+@pytest.mark.parametrize(("slope", "meant"), [(0.5, 0.5), (0, 1), (-1, 1), (2, 1)])
+def test_a_slope_that_is_none_counts_as_all(slope, meant):
+    assert sampling_of(rep_pen_slope=slope).rep_pen_slope == meant
 
 
 @settings(max_examples=150, deadline=None)

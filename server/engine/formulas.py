@@ -6,6 +6,7 @@ Arithmetic is in 64 bits, so that no probability becomes zero that counts. At le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as ReadOnly
 
 import numpy as np
@@ -16,6 +17,7 @@ Ids = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.float64]
 
 FORBIDDEN = float("-inf")
+SMALLEST_TEMPERATURE = 1e-3
 
 
 def top_a(logits: Logits, a: float) -> Logits:
@@ -26,7 +28,8 @@ def top_a(logits: Logits, a: float) -> Logits:
 
 def tail_free(logits: Logits, z: float) -> Logits:
     """Keep tokens until the bends of the sorted probabilities add up to more than ``z`` of all bends, the normalised
-    absolute second differences (Phénix and Egan, "Tail Free Sampling", 2019)."""
+    absolute second differences (Phénix and Egan, "Tail Free Sampling", 2019; where it cuts is as in llama.cpp up to
+    2024, from which KoboldCpp has it)."""
     if len(logits) < 3:
         return logits
     order = np.argsort(-logits, kind="stable")
@@ -35,9 +38,9 @@ def tail_free(logits: Logits, z: float) -> Logits:
         bends /= bends.sum()
     else:
         bends[:] = 1 / len(bends)
-    beyond = np.flatnonzero(np.cumsum(bends) > z)
+    beyond = np.flatnonzero(np.cumsum(bends)[1:] > z)
     count = int(beyond[0]) + 1 if len(beyond) else len(logits)
-    return _only(logits, _among(order[: max(count, 1)], len(logits)))
+    return _only(logits, _among(order[:count], len(logits)))
 
 
 def typical(logits: Logits, mass: float) -> Logits:
@@ -52,6 +55,20 @@ def typical(logits: Logits, mass: float) -> Logits:
     beyond = np.flatnonzero(np.cumsum(p[order]) > mass)
     count = int(beyond[0]) + 1 if len(beyond) else len(logits)
     return _only(logits, known & _among(order[:count], len(logits)))
+
+
+def inverted_temperature(logits: Logits, temperature: float, spread: float, exponent: float) -> Logits:
+    """Dynamic temperature with a negative ``spread``, which llama.cpp does not have: the surer the model is, the higher
+    the temperature, between ``temperature`` - spread and ``temperature`` + spread (KoboldCpp, after kalomaze's)."""
+    p = _softmax(logits)
+    entropy = -float((p[p > 0] * np.log(p[p > 0])).sum())
+    share = min(max(entropy / math.log(len(p)), 0.0), 1.0) if len(p) > 1 else 0.0
+    sure, unsure = temperature - spread, max(temperature + spread, 0.0)
+    try:
+        scale = sure + (unsure - sure) * share**exponent
+    except (OverflowError, ZeroDivisionError):  # an exponent below zero
+        scale = unsure
+    return _in_range(logits.astype(np.float64) / max(scale, SMALLEST_TEMPERATURE))
 
 
 def smoothing(logits: Logits, factor: float, curve: float) -> Logits:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.engine.formulas import SMALLEST_TEMPERATURE
 from server.events import Sampling
 
-SMALLEST_TEMPERATURE = 1e-3
 LARGEST_XTC_THRESHOLD = 0.5  # above it no two tokens can be likely enough
+SMALLEST_XTC_THRESHOLD = 1e-5  # without it one that is forbidden would be the least likely, and stay
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def _typical(s: Sampling) -> list[Sampler]:
 
 def _temperature(s: Sampling) -> list[Sampler]:
     """The temperature and what belongs to it, as in KoboldCpp: smoothing after it, and the cut at n sigma last."""
-    if s.dynatemp_range > 0:
-        steps = [Sampler("temp_ext", (s.temperature, s.dynatemp_range, s.dynatemp_exponent))]
+    if s.dynatemp_range:
+        name = "temp_ext" if s.dynatemp_range > 0 else "inverted_temperature"
+        steps = [Sampler(name, (s.temperature, s.dynatemp_range, s.dynatemp_exponent))]
     else:
         steps = [Sampler("temp", (s.temperature,))]
     if s.smoothing_factor > 0:
@@ -96,7 +98,8 @@ def _penalties(s: Sampling) -> list[Sampler]:
 def _xtc(s: Sampling, seed: int) -> list[Sampler]:
     if s.xtc_probability <= 0 or s.xtc_threshold > LARGEST_XTC_THRESHOLD:
         return []
-    return [Sampler("xtc", (s.xtc_probability, s.xtc_threshold, 1, seed))]
+    threshold = max(s.xtc_threshold, SMALLEST_XTC_THRESHOLD)
+    return [Sampler("xtc", (s.xtc_probability, threshold, 1, seed))]
 
 
 def _draw(s: Sampling, seed: int) -> Sampler:

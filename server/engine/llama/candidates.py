@@ -45,8 +45,11 @@ class Candidates:
         llama.llama_sampler_apply(sampler, ctypes.byref(self._array))
 
     def change(self, formula: Callable[[Logits, Ids], Logits]) -> None:
-        """Let a formula change the logits; what it forbids is no candidate any more, if anything is left."""
+        """Let a formula change the logits of those that are not forbidden; what it forbids is no candidate any more, if
+        anything is left."""
         rows = self._left()
+        possible = rows["logit"] > FORBIDDEN
+        rows = rows[possible] if possible.any() else rows
         logits = formula(rows["logit"], rows["id"])
         kept = np.flatnonzero(logits > FORBIDDEN)
         if len(kept):

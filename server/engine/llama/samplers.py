@@ -281,6 +281,7 @@ FORMULAS: dict[str, Callable[..., Logits]] = {
     "top_a": formulas.top_a,
     "tail_free": formulas.tail_free,
     "typical": formulas.typical,
+    "inverted_temperature": formulas.inverted_temperature,
     "smoothing": formulas.smoothing,
 }
 
