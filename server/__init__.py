@@ -27,7 +27,7 @@ api/                   routes and shapes, no logic
   app.py               the Flask app: dialects, guard, dressing of errors
   addresses.py         any beginning before a route's own path
   guard.py             who may talk to the server: Host, Origin, address, key
-  caller.py            who is calling: body, client name, connection
+  caller.py            who is calling, and what for: body, client name, connection
   sse.py               server-sent events: frames, and the loop from generation to frames
   refusal.py           errors in the shapes that clients read
   health.py            whether anyone is there, and what the engine is doing

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from werkzeug.routing import MapAdapter
 
 MOST_PARTS = 5  # of the longest path of a route
 
@@ -22,24 +23,23 @@ MOST_PARTS = 5  # of the longest path of a route
 def install(app: Flask) -> None:
     """Let every route of ``app`` answer behind any beginning, and with slashes at its end."""
     inner: WSGIApplication = app.wsgi_app
+    routes = app.url_map.bind("localhost")  # no route depends on the host, which is the guard's to judge
 
     def shortened(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ["PATH_INFO"] = _known(app, environ)
+        environ["PATH_INFO"] = _known(routes, environ["PATH_INFO"])
         return inner(environ, start_response)
 
     app.wsgi_app = shortened  # type: ignore[method-assign]  # as Flask's own manual says
 
 
-def _known(app: Flask, environ: WSGIEnvironment) -> str:
+def _known(routes: MapAdapter, path: str) -> str:
     """The whole path if it is a route's, or the longest end of it that is; else the path as it came."""
-    path: str = environ["PATH_INFO"]
     trimmed = path.rstrip("/") or "/"
-    addresses = app.url_map.bind_to_environ(environ)
     parts = trimmed.split("/")[1:]
     ends = ("/" + "/".join(parts[start:]) for start in range(max(len(parts) - MOST_PARTS, 1), len(parts)))
     for end in (trimmed, *ends):
         try:
-            addresses.match(end)
+            routes.match(end)
         except NotFound:
             continue
         except MethodNotAllowed:

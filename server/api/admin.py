@@ -14,14 +14,12 @@ from server import admin
 from server.api import caller, guard
 from server.errors import Forbidden, TavernkeepError, Unauthorized
 from server.events import StateAction, StateUsed
-from server.request.fields import Fields
 from server.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from server.controller import Controller
 
 NOT_ADMIN, OPEN, WITH_KEY = 0, 1, 2
-NO_SLOT = -1
 
 log = logging.getLogger("tavernkeep.http")
 
@@ -41,7 +39,7 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.post("/api/admin/reload_config")
     def reload_config() -> dict[str, Any]:
-        asked = fields()
+        asked = caller.fields()
         name, base, over = (asked.text(field) for field in ("filename", "baseconfig", "overrideconfig"))
         try:
             check(controller.settings)
@@ -68,7 +66,7 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.post("/api/admin/save_state")
     def save_state() -> dict[str, Any]:
-        slot = slot_of(fields())
+        slot = caller.slot(caller.fields(), absent=0)
         try:
             saved = use(StateAction.SAVE, slot).newest
         except TavernkeepError as error:
@@ -77,7 +75,7 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.post("/api/admin/load_state")
     def load_state() -> dict[str, Any]:
-        slot = slot_of(fields())
+        slot = caller.slot(caller.fields(), absent=0)
         try:
             loaded = use(StateAction.LOAD, slot).newest
         except TavernkeepError as error:
@@ -86,7 +84,7 @@ def blueprint(controller: Controller) -> Blueprint:
 
     @routes.post("/api/admin/clear_state")
     def clear_state() -> dict[str, Any]:
-        slot = slot_of(fields())
+        slot = caller.slot(caller.fields(), absent=0)
         try:
             use(StateAction.CLEAR, slot)
         except TavernkeepError as error:
@@ -120,19 +118,6 @@ def check(settings: Settings) -> None:
         raise Unauthorized("The admin key is missing or wrong.", "Send it as 'Authorization: Bearer KEY'.")
     if level(settings) == NOT_ADMIN:
         raise Forbidden("Other PCs need a key for the admin routes.", "Start Tavernkeep with --adminpassword KEY.")
-
-
-def fields() -> Fields:
-    """The body, as tolerant as all of KoboldCpp's."""
-    return Fields(caller.body(), strict=False)
-
-
-def slot_of(asked: Fields) -> int:
-    """The slot that is meant: 0 if none is named. What is no whole number means no slot, never another one."""
-    if asked.raw("slot")[1] is None:
-        return 0
-    slot = asked.optional_number("slot")
-    return int(slot) if slot is not None and slot.is_integer() else NO_SLOT
 
 
 def refused(route: str, error: TavernkeepError, **body: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def install(app: Flask, settings: Callable[[], Settings]) -> None:
         check_client(request.remote_addr or "", settings().allowclients)
         if request.method == "OPTIONS":
             return Response(status=204)
-        if request.method == "HEAD" and request.routing_exception:
+        if request.method == "HEAD":
             return Response(status=200)  # whether anybody listens, as KoboldCpp answers it for every path
         if request.path.rstrip("/") not in OPEN_PATHS and request.blueprint != OWN_KEY:
             check_key(request, settings().password)

@@ -170,10 +170,7 @@ def _add_replies(routes: Blueprint, controller: Controller) -> None:
             return _one_line(loaded) if asked.stream else (loaded, 200, {})
         prepared = prepare(asked)
         generation = controller.generate(prepared, asked.text.genkey, caller.client(), shape.route)
-        chat = asked.text.chat
-        parser = None
-        if chat and chat.tools and not (asked.text.constraint and not asked.text.forced):
-            parser = ToolCallParser([tool.name for tool in chat.tools], tools=chat.tools)
+        parser = caller.parser(asked.text)
         remembering = remember if asked.remembers else None
         reply = _Reply(generation, prepared, shape, model=name, parser=parser, remember=remembering, started=started)
         headers = caller.notices(prepared)

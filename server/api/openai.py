@@ -104,7 +104,7 @@ def blueprint(controller: Controller) -> Blueprint:
             "model": controller.loaded_model().name,
         }
         headers = caller.notices(prepared)
-        parser = _parser(request)
+        parser = caller.parser(request)
         if request.stream:
             stream = _Stream(generation, head, shape, prepared, parser, include_usage=request.include_usage)
             return sse.response(generation, stream.frames(caller.gone()), headers)
@@ -117,17 +117,9 @@ def blueprint(controller: Controller) -> Blueprint:
     return routes
 
 
-def _parser(request: TextRequest) -> ToolCallParser | None:
-    """What finds the calls in a reply to a request with tools. One that must look otherwise has none."""
-    chat = request.chat
-    if not chat or not chat.tools or (request.constraint and not request.forced):
-        return None
-    return ToolCallParser([tool.name for tool in chat.tools], parallel=chat.parallel, tools=chat.tools)
-
-
 def _until_called(generation: Generation, request: TextRequest) -> Callable[[TextPiece], object]:
     """Ends a reply that is not streamed when the one call that is wanted is there."""
-    parser = _parser(request)
+    parser = caller.parser(request)
     if not parser or not request.chat or request.chat.parallel:
         return bool
 

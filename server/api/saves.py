@@ -11,13 +11,10 @@ from flask import Blueprint
 
 from server.api import caller
 from server.errors import TavernkeepError
-from server.request.fields import Fields
 from server.saves import SLOTS, Saves
 
 if TYPE_CHECKING:
     from server.controller import Controller
-
-NO_SLOT = -1
 
 log = logging.getLogger("tavernkeep.http")
 
@@ -42,7 +39,7 @@ def blueprint(controller: Controller) -> Blueprint:
     @routes.post("/api/extra/data/load")
     def load() -> dict[str, Any]:
         try:
-            story = stories.load(slot_of(fields()))
+            story = stories.load(caller.slot(caller.fields(), absent=caller.NO_SLOT))
         except TavernkeepError as error:
             return {"success": False, "data": None, "error": str(error)}
         return {"success": story is not None, "data": story}
@@ -50,24 +47,14 @@ def blueprint(controller: Controller) -> Blueprint:
     @routes.post("/api/extra/data/save")
     def save() -> tuple[dict[str, Any], int]:
         try:
-            asked = fields()
-            stories.save(slot_of(asked), asked.text("title"), asked.text("format"), asked.text("data"))
+            asked = caller.fields()
+            slot = caller.slot(asked, absent=caller.NO_SLOT)
+            stories.save(slot, asked.text("title"), asked.text("format"), asked.text("data"))
         except TavernkeepError as error:
             return {"success": False, "error": str(error), "detail": {"msg": str(error), "type": error.code}}, 400
         return {"success": True, "error": ""}, 200
 
     return routes
-
-
-def fields() -> Fields:
-    """The body, as tolerant as all of KoboldCpp's."""
-    return Fields(caller.body(), strict=False)
-
-
-def slot_of(asked: Fields) -> int:
-    """The slot that is meant; what is no whole number means none, never another one."""
-    slot = asked.optional_number("slot")
-    return int(slot) if slot is not None and slot.is_integer() else NO_SLOT
 
 
 def story_of(setting: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class EmbeddingModel:
         params.progress_callback = llama.llama_progress_callback(report)
         model = llama.llama_model_load_from_file(os.fsencode(spec.path), params)
         if not model:
-            raise ModelLoadError(self._reason(f"llama.cpp could not load {Path(spec.path).name}"))
+            raise ModelLoadError(self._native_log.reason(f"llama.cpp could not load {Path(spec.path).name}"))
         return model
 
     def _open_context(self, spec: LoadEmbedder) -> Any:
@@ -154,13 +154,8 @@ class EmbeddingModel:
         context = llama.llama_init_from_model(self._model, params)
         if not context:
             what = f"llama.cpp could not set up the embeddings model for {self.context} tokens"
-            raise ModelLoadError(self._reason(what), "Choose a smaller embeddingsmaxctx.")
+            raise ModelLoadError(self._native_log.reason(what), "Choose a smaller embeddingsmaxctx.")
         return context
-
-    def _reason(self, what: str) -> str:
-        """``what`` failed, and the first error llama.cpp wrote about it."""
-        cause = next(iter(self._native_log.errors), "").split(": ", 1)[-1].strip()
-        return f"{what}: {cause}." if cause else f"{what}."
 
     def _describe(self, path: str, trained: int, devices: tuple[str, ...], variant: str) -> ModelInfo:
         return ModelInfo(

@@ -87,6 +87,11 @@ class NativeLog:
         chosen = [re.search(r"loaded CPU backend from .*ggml-cpu-(\w+)", line) for line in self.lines]
         return next((match.group(1) for match in chosen if match), "")
 
+    def reason(self, what: str) -> str:
+        """``what`` failed, and the first error llama.cpp wrote about it."""
+        cause = next(iter(self.errors), "").split(": ", 1)[-1].strip()
+        return f"{what}: {cause}." if cause else f"{what}."
+
     def _write(self, level: int, text: bytes, _data: object) -> None:
         self._level = self._level if level == CONTINUED else level
         if self._level == DEBUG:  # thousands of lines for each model

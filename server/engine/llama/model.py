@@ -116,7 +116,7 @@ class LlamaModel:
         model = llama.llama_model_load_from_file(os.fsencode(spec.path), params.native)
         if not model:
             hint = "Check maingpu: GPUs are counted from 0." if spec.main_gpu >= 0 else ""
-            raise ModelLoadError(self._reason(f"llama.cpp could not load {Path(spec.path).name}"), hint)
+            raise ModelLoadError(self._native_log.reason(f"llama.cpp could not load {Path(spec.path).name}"), hint)
         return model
 
     def _open_context(self, spec: LoadModel, layout: Layout) -> Any:
@@ -125,7 +125,7 @@ class LlamaModel:
         context = llama.llama_init_from_model(self._model, params)
         if not context:
             raise ModelLoadError(
-                self._reason(f"llama.cpp could not set up a context of {spec.context} tokens"),
+                self._native_log.reason(f"llama.cpp could not set up a context of {spec.context} tokens"),
                 "Choose a smaller context size or fewer GPU layers.",
             )
         self._apply_loras(context, spec)
@@ -138,7 +138,7 @@ class LlamaModel:
             adapters.append(llama.llama_adapter_lora_init(self._model, os.fsencode(path)))
             if not adapters[-1]:
                 what = f"The LoRA {Path(path).name} cannot be used with {Path(spec.path).name}"
-                raise ModelLoadError(self._reason(what), "Choose a LoRA that was made for this model.")
+                raise ModelLoadError(self._native_log.reason(what), "Choose a LoRA that was made for this model.")
         if adapters:
             pointers = (llama.llama_adapter_lora_p_ctypes * len(adapters))(*adapters)
             scales = (ctypes.c_float * len(adapters))(*(scale for _path, scale in spec.loras))
@@ -150,11 +150,6 @@ class LlamaModel:
         batch.add(0, [max(llama.llama_vocab_bos(self.vocabulary.pointer), 0)], 0, logits=True)
         self.decode(batch)
         self.kv.clear()
-
-    def _reason(self, what: str) -> str:
-        """``what`` failed, and the first error llama.cpp wrote about it."""
-        cause = next(iter(self._native_log.errors), "").split(": ", 1)[-1].strip()
-        return f"{what}: {cause}." if cause else f"{what}."
 
     def _describe(self, path: str, devices: tuple[str, ...], variant: str) -> ModelInfo:
         return ModelInfo(
