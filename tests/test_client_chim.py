@@ -123,10 +123,10 @@ def test_a_page_of_the_diary_keeps_to_its_grammar(server: Server) -> None:
 
 
 def test_a_dialogue_in_json_is_known_by_its_first_token_and_complete(server: Server) -> None:
-    heard = talk(server, json_dialogue(12))
+    heard = talk(server, json_dialogue(12, temperature=0))
     assert heard.json_mode
     assert heard.spoken == ""
-    said = json.loads(heard.collected)
+    said = json.loads(heard.collected, strict=False)  # its grammar allows line breaks in texts
     assert list(said) == ["character", "listener", "message", "mood", "action", "target"]
     assert said["mood"] in ("default", "angry", "whispering")
     assert said["action"] in ("Talk", "Attack", "Take_Held_Item")
