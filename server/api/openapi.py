@@ -56,7 +56,7 @@ and templates in [prompt.md](prompt.md).
 STYLE = """
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif;
   color: #1f2328; background: #fff; }
-pre { background: #f3f4f6; padding: .75rem; overflow-x: auto; border-radius: .4rem; }
+pre { background: #f3f4f6; padding: .75rem; white-space: pre-wrap; overflow-wrap: anywhere; border-radius: .4rem; }
 table { border-collapse: collapse; } td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
 summary { cursor: pointer; } code { font-size: .9em; }
 @media (prefers-color-scheme: dark) { body { color: #e6e6e6; background: #1b1b1b; } pre { background: #2a2a2a; } }
@@ -116,7 +116,8 @@ def markdown() -> str:
 
 def page() -> str:
     """The same, to look at in a browser, with the fields that each route takes."""
-    body = "".join(_section(route) for route in ROUTES)
+    groups = itertools.groupby(ROUTES, key=lambda route: route.group)
+    body = "".join(f"<h2>{html.escape(group)}</h2>{''.join(map(_section, routes))}" for group, routes in groups)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Tavernkeep: the API</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
