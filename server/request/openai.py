@@ -92,7 +92,7 @@ def _logprobs(fields: Fields) -> int:
     llama.cpp's ``n_probs``; -1 for no probabilities."""
     name, asked = fields.raw("logprobs")
     if asked is True:
-        count = fields.whole("top_logprobs", default=0)
+        name, count = "top_logprobs", fields.whole("top_logprobs", default=0)
     elif asked is False:
         count = -1
     else:
