@@ -9,6 +9,7 @@ events.py              the dataclasses that cross threads and processes
 snapshot.py            what the window and /health see
 embedding.py           the dataclasses of the embeddings model, which cross processes as well
 settings.py            the one table of settings: name, default, limits, help
+loading.py             what the engines are told to load
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files -> settings
 admin.py               the models and configurations that clients may change to
@@ -35,6 +36,8 @@ api/                   routes and shapes, no logic
   kobold_status.py     what that dialect tells of the server
   admin.py             KoboldCpp's admin routes: change the model, keep conversations
   openai.py            the OpenAI dialect
+  choice.py            one choice of a reply in its words
+  together.py          several replies to one request
   logprobs.py          probabilities in the shapes that clients read
   embeddings.py        texts to vectors, for both of these dialects
   ollama.py            the Ollama dialect

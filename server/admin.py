@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from server.settings import Settings, from_mapping
 
 CONFIGURATIONS = (".kcpps", ".kcppt")
 MODELS = (".gguf",)
+FURTHER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)  # the first one stands for all
 INITIAL = "initial_model"
 UNLOAD = "unload_model"
 # Whoever may change the model may not open the server to others, lock its owner out, or write somewhere else.
@@ -29,6 +31,13 @@ def folder(initial: Settings) -> Path | None:
 def options(initial: Settings) -> list[str]:
     """The names that clients may change to. An unreadable folder offers none."""
     return [*_files(initial), INITIAL, UNLOAD]
+
+
+def models(initial: Settings) -> dict[str, str]:
+    """The models of the folder by the names that they have once they are loaded, with their paths."""
+    where = folder(initial)
+    names = [name for name in _files(initial) if name.lower().endswith(MODELS) and not FURTHER_PART.search(name)]
+    return {Path(name).stem: os.path.abspath(where / name) for name in names} if where else {}
 
 
 def settings_for(name: str, base: str, over: str, *, current: Settings, initial: Settings) -> Settings | None:

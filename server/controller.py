@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-import psutil
-
-from server.embedding import LoadEmbedder
-from server.engine.client import EngineClient, Generation
+from server import admin
+from server.engine.client import EngineClient, Generation, Mailbox
 from server.engine.embedder import Embedder
 from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
 from server.events import (
     EngineEvent,
     EngineState,
     EngineStats,
-    LoadModel,
     LoadProgress,
     LogLine,
     ModelFailed,
@@ -32,6 +30,7 @@ from server.events import (
     StateAction,
     StateUsed,
 )
+from server.loading import SEQUENCES, embedder_command, load_command
 from server.model import gguf
 from server.prompt import templates
 from server.prompt.jinja import Renderer
@@ -47,11 +46,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("tavernkeep")
 
 STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-SEQUENCES = 16
 QUEUE = 48
 KEPT_LINES = 1000
-MIB = 1024 * 1024
-KV_TYPES = ("f16", "q8_0", "q4_0")  # by their quantkv
+PATIENCE = 60.0
 
 
 class Controller:
@@ -64,6 +61,8 @@ class Controller:
         self.settings = settings or Settings()
         self.initial = self.settings
         self._operating = threading.Lock()
+        self._wanting = threading.Lock()
+        self._held = 0  # requests that count on the loaded model
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
@@ -152,8 +151,11 @@ class Controller:
         """Render and fit the prompt of ``request``. Raises :class:`ModelNotReady` or :class:`BadRequest`."""
         return self._ready().preparer.prepare(request)
 
-    def generate(self, prepared: Prepared, genkey: str, client: str, route: str) -> Generation:
-        """Queue a reply. Raises :class:`ModelNotReady` or :class:`ServerBusy`."""
+    def generate(
+        self, prepared: Prepared, genkey: str, client: str, route: str, mailbox: Mailbox | None = None
+    ) -> Generation:
+        """Queue a reply, whose events may go to a ``mailbox`` of several. Raises :class:`ModelNotReady` or
+        :class:`ServerBusy`."""
         generation = self._ready().engine.submit(
             prepared.build,
             most=_capacity(self.settings),
@@ -161,13 +163,42 @@ class Controller:
             client=client,
             route=route,
             trimmed=prepared.trimmed,
+            mailbox=mailbox,
         )
         self._ledger.begin(generation)
         return generation
 
-    def sampler_defaults(self) -> dict[str, float]:
-        """Sampler settings that come with the chosen template, for requests that name none."""
-        return dict(self._choice.preset.defaults) if self._choice else {}
+    def sampler_defaults(self) -> dict[str, Any]:
+        """Values for what a request leaves open: the chosen template's, else the model file's, else the settings'."""
+        model, choice = self._now.model, self._choice
+        recommended = dict(model.sampling) if model else {}
+        own = dict(choice.preset.defaults) if choice else {}
+        return {**self.settings.generation_defaults(), **recommended, **own}
+
+    def library(self) -> list[str]:
+        """Names of the models that lie in the folder of the models."""
+        return list(admin.models(self.initial))
+
+    @contextlib.contextmanager
+    def wanted(self, name: object) -> Iterator[None]:
+        """The model of the library that a request names, where that is switched on, is loaded; and it stays while the
+        request begins its replies.
+
+        One change after the other: replies that are running may end before it, within PATIENCE seconds. Raises
+        :class:`ModelNotReady` when the model cannot be loaded.
+        """
+        path = admin.models(self.initial).get(name) if self.settings.loadonrequest and isinstance(name, str) else None
+        if not path:
+            yield
+            return
+        with self._wanting:
+            if not self._answers_with(path):
+                self._change_to(path)
+            self._hold(1)
+        try:
+            yield
+        finally:
+            self._hold(-1)
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text`` in the loaded model's vocabulary. Raises :class:`ModelNotReady`."""
@@ -263,6 +294,23 @@ class Controller:
             log.info("The model was unloaded.")
         return self._engine
 
+    def _change_to(self, path: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held and not self.generations(), PATIENCE)
+        log.info("A request asks for %s.", Path(path).stem)
+        self._swap(replace(self.settings, model=path))
+        if not self._answers_with(path):
+            raise ModelNotReady(self._now.sentence or _describe(self._now))
+
+    def _hold(self, more: int) -> None:
+        with self._changed:
+            self._held += more
+            self._changed.notify_all()
+
+    def _answers_with(self, path: str) -> bool:
+        now = self._now
+        return now.state is EngineState.READY and now.model is not None and os.path.abspath(now.model.path) == path
+
     def _is_loading(self, engine: EngineClient | None) -> bool:
         return self._engine is engine and self._now.state is EngineState.LOADING
 
@@ -300,7 +348,7 @@ class Controller:
         engine = EngineClient(
             self._ids,
             on_event=lambda event: self._take(engine, event),
-            on_over=self._ledger.finish,
+            on_over=self._end,
             on_exit=lambda sentence: self._fail(engine, sentence),
         )
         with self._lock:
@@ -333,6 +381,11 @@ class Controller:
             self._change(engine, stats=event)
         elif isinstance(event, LogLine):
             log.log(event.level, "%s", event.text)
+
+    def _end(self, generation: Generation) -> None:
+        self._ledger.finish(generation)
+        with self._changed:
+            self._changed.notify_all()
 
     def _take_model(self, engine: EngineClient, model: ModelInfo) -> None:
         template = templates.choose(self._choice, model, self._renderer)
@@ -381,63 +434,6 @@ class _WindowLog(logging.Handler):
         self._lines.append(LogLine(record.levelno, record.getMessage()))
 
 
-def load_command(settings: Settings) -> LoadModel:
-    """What the engine is told to load."""
-    guessing = settings.draftmodel or settings.promptlookup
-    scale, base = (*settings.ropeconfig, 0.0, 0.0)[:2]
-    return LoadModel(
-        path=os.path.abspath(settings.model),
-        context=settings.contextsize,
-        gpu_layers=settings.gpulayers,
-        threads=settings.threads or _default_threads(game_mode=settings.gamemode),
-        batch=settings.blasbatchsize,
-        sequences=SEQUENCES,
-        batch_threads=settings.blasthreads,
-        ubatch=settings.ubatchsize,
-        flash_attention=settings.flashattention,
-        kv_type=KV_TYPES[settings.quantkv],
-        kv_on_gpu=not settings.lowvram,
-        mmap=settings.usemmap,
-        mlock=settings.usemlock,
-        tensor_split=settings.tensor_split,
-        main_gpu=settings.maingpu,
-        moe_on_cpu=settings.moecpu,
-        rope_scale=scale,
-        rope_base=base if scale else 0.0,  # as in KoboldCpp, whose files hold a base that means nothing without a scale
-        native_context=settings.overridenativecontext,
-        loras=tuple((os.path.abspath(path), settings.loramult) for path in settings.lora),
-        sliding_window=settings.useswa,
-        reuse=not settings.nofastforward,
-        shift=not settings.noshift,
-        cache_ram=settings.cacheram * MIB,
-        draft_model=os.path.abspath(settings.draftmodel) if settings.draftmodel else "",
-        draft_tokens=settings.draftamount if guessing else 0,
-        draft_gpu_layers=settings.draftgpulayers,
-        prompt_lookup=settings.promptlookup,
-        game_mode=settings.gamemode,
-        low_priority=settings.lowpriority or settings.gamemode,
-        state_folder=os.path.abspath(settings.statedir or _default_state_folder()),
-    )
-
-
-def embedder_command(settings: Settings) -> LoadEmbedder | None:
-    """What the embeddings model's engine is told to load."""
-    if not settings.embeddingsmodel:
-        return None
-    return LoadEmbedder(
-        path=os.path.abspath(settings.embeddingsmodel),
-        context=settings.embeddingsmaxctx,
-        gpu_layers=-1 if settings.embeddingsgpu else 0,
-        threads=settings.threads or _default_threads(game_mode=settings.gamemode),
-        game_mode=settings.gamemode,
-        low_priority=settings.lowpriority or settings.gamemode,
-    )
-
-
-def _default_state_folder() -> str:
-    return os.path.join(platformdirs.user_data_dir("tavernkeep", appauthor=False), "kv_states")
-
-
 def _problem_with(settings: Settings) -> ModelLoadError | None:
     """Why the files that the settings name cannot be used; None if they can, as far as their headers say."""
     try:
@@ -482,12 +478,3 @@ def _row(generation: Generation) -> RequestRow:
 def _capacity(settings: Settings) -> int:
     """Replies that may run or wait at the same time; the next one is told that the server is busy."""
     return {0: 1, 1: QUEUE}.get(settings.multiuser, settings.multiuser)
-
-
-def _default_threads(*, game_mode: bool) -> int:
-    """Physical cores this process may use: half of them beside a game, else all but one where there are over three."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
-    if game_mode:
-        return max(cores // 2, 1)
-    return cores if cores <= 3 else cores - 1

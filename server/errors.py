@@ -56,7 +56,7 @@ class Unauthorized(TavernkeepError):
     """The server has a password and the request did not bring it."""
 
     status = 401
-    code = "unauthorized"
+    code = "invalid_api_key"
 
 
 class Forbidden(TavernkeepError):
@@ -71,6 +71,12 @@ class NotFound(TavernkeepError):
 
     status = 404
     code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of this name."""
+
+    code = "model_not_found"
 
 
 class NotAvailable(TavernkeepError):

@@ -115,6 +115,8 @@ class ModelInfo:
     """What a loaded model is. ``size`` is in bytes, ``parameters`` a count, ``quantisation`` llama.cpp's name of it.
 
     ``chat_template`` is the Jinja text in its file, ``tool_template`` the one some models have for chats with tools.
+    Token ids go up to ``vocabulary`` - 1. ``infill`` are the tokens before the text in front of a gap, before the text
+    behind it, and before what fills it, if the model has them. ``sampling`` is what its file recommends for samplers.
     """
 
     name: str
@@ -132,6 +134,9 @@ class ModelInfo:
     devices: tuple[str, ...]
     cpu_variant: str
     tool_template: str = ""
+    vocabulary: int = 0
+    infill: tuple[int, ...] = ()
+    sampling: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class LoadModel:
 
 @dataclass(frozen=True)
 class Generate:
-    """Continue ``prompt`` (token ids) by at most ``max_tokens``.
+    """Continue ``prompt`` (token ids) by at most ``max_tokens``; with 0 it is only read.
 
     ``stop`` texts end the reply; they are cut off unless ``keep_stop``. ``ban_eos`` forbids the model's own end. With
     ``shift`` a reply that reaches the end of the context goes on: the first ``keep`` tokens stay, the oldest of the
@@ -202,7 +207,8 @@ class Generate:
     ``thinking`` nothing is told apart. With ``bypass_eos`` the model's own end may be drawn, and the reply goes on;
     before ``min_tokens`` it may not be drawn. The reply never says one of ``banned`` texts, in upper or lower case.
     ``logprobs`` likeliest tokens are told beside each token of the reply; -1 tells none, and not the token's own
-    probability. With ``render_special`` special tokens are written out.
+    probability. They are told of the prompt as well, from its token ``told_from`` on, unless that is None. With
+    ``render_special`` special tokens are written out.
     """
 
     request_id: int
@@ -216,6 +222,7 @@ class Generate:
     banned: tuple[str, ...] = ()
     guidance: Guidance | None = None
     logprobs: int = -1
+    told_from: int | None = None
     render_special: bool = False
     shift: bool = False
     keep: int = 0
@@ -330,11 +337,12 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A token of the reply, as bytes, with its natural logarithm of probability before all samplers; ``top`` has the
-    likeliest tokens at its place, most likely first, each with its own."""
+    """A token, as bytes, with its natural logarithm of probability before all samplers; ``top`` has the likeliest
+    tokens at its place, most likely first, each with its own. The first token of a text follows nothing: it has None.
+    """
 
     token: bytes
-    logprob: float
+    logprob: float | None
     top: tuple[tuple[bytes, float], ...]
 
 

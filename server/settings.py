@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -244,6 +245,14 @@ class Settings:
         "Refuse a prompt that does not fit the context instead of leaving out its oldest part.",
     )
     defaultgenamt: int = _setting(768, "Reply length in tokens when a request names none.", minimum=16, maximum=1048576)
+    gendefaults: str = _setting(
+        "",
+        'Values for what a request leaves open, as JSON, such as {"temperature": 0.6, "min_p": 0.1}.',
+    )
+    loadonrequest: bool = _setting(
+        False,
+        "Load the model that a request names, if it is in the folder of the models; on the OpenAI API.",
+    )
     password: str = _setting("", "Key that clients must send as 'Authorization: Bearer KEY'.", secret=True)
     allowclients: str = _setting(
         "",
@@ -277,6 +286,17 @@ class Settings:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default, rule_of(field))
         _check_exposure(self)
+        self.generation_defaults()
+
+    def generation_defaults(self) -> dict[str, Any]:
+        """The values in ``gendefaults``. Raises :class:`SettingsError` when it holds anything else."""
+        try:
+            values = json.loads(self.gendefaults or "{}")
+        except ValueError as error:
+            raise SettingsError(f"gendefaults: it is not valid JSON: {error}.") from None
+        if not isinstance(values, dict):
+            raise SettingsError('gendefaults: it must be a JSON object, such as {"temperature": 0.6}.')
+        return values
 
 
 def is_loopback(host: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from server.errors import BadRequest
 from server.events import Constraint, ConstraintKind
 from server.request.kobold import read_generate
-from server.request.openai import read_completion
+from server.request.openai import read_completions
 from server.request.schema import constraint_of
 from server.request.text_request import TextRequest
 from server.request.thinking import Mode, ThinkingWish
@@ -44,7 +44,7 @@ def test_chims_request_is_understood():
 
 
 def test_the_samplers_do_not_depend_on_the_dialect():
-    assert read(temperature=0.5).sampling == read_completion({"prompt": "Hi", "temperature": 0.5}).sampling
+    assert read(temperature=0.5).sampling == read_completions({"prompt": "Hi", "temperature": 0.5}, {})[0].sampling
 
 
 def test_every_field_but_the_prompt_may_be_null():

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from server import controller
-from server.controller import load_command
+from server import loading
 from server.engine.batch import Batch
 from server.engine.llama import library, params
 from server.engine.llama.library import NativeLog, llama
 from server.engine.llama.model import LlamaModel
 from server.errors import ModelLoadError
 from server.events import EngineState, LoadModel
+from server.loading import SEQUENCES, load_command
 from server.settings import Settings
 from tests.conftest import settings_for_tests
 from tests.test_gguf import FLOAT32, STRING, UINT32, tiny
@@ -71,7 +71,7 @@ def test_the_engine_is_told_what_the_settings_say():
         gpu_layers=7,
         threads=3,
         batch=256,
-        sequences=controller.SEQUENCES,
+        sequences=SEQUENCES,
         batch_threads=5,
         ubatch=128,
         flash_attention="on",
@@ -100,7 +100,7 @@ def test_the_engine_is_told_what_the_settings_say():
 
 def test_the_defaults_leave_everything_to_llama_cpp():
     told = load_command(Settings(model="/a.gguf", threads=2))
-    plain = LoadModel("/a.gguf", context=8192, gpu_layers=-1, threads=2, batch=512, sequences=controller.SEQUENCES)
+    plain = LoadModel("/a.gguf", context=8192, gpu_layers=-1, threads=2, batch=512, sequences=SEQUENCES)
     assert told == replace(plain, cache_ram=2048 * 1024 * 1024, state_folder=told.state_folder)
 
 
@@ -139,8 +139,8 @@ def test_tokens_are_guessed_only_where_something_guesses_them(settings, tokens):
     ("cores", "usual", "beside_a_game"), [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 2), (8, 7, 4), (16, 15, 8)]
 )
 def test_automatic_threads_leave_room_for_a_game(monkeypatch, cores, usual, beside_a_game):
-    monkeypatch.setattr(controller.psutil, "cpu_count", lambda logical: cores)
-    monkeypatch.setattr(controller.os, "sched_getaffinity", lambda _: set(range(2 * cores)), raising=False)
+    monkeypatch.setattr(loading.psutil, "cpu_count", lambda logical: cores)
+    monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _: set(range(2 * cores)), raising=False)
     assert load_command(Settings()).threads == usual
     assert load_command(Settings(gamemode=True)).threads == beside_a_game
 

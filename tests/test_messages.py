@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
@@ -68,18 +67,24 @@ def test_every_role_becomes_one_of_four(role, read):
         ([], ""),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
         (["a", {"type": "text", "text": "b"}], "a\nb"),
-        ([{"type": "text", "text": None}, {"type": "text"}], ""),
-        ([PICTURE, {"type": "text", "text": "a"}], "a"),
+        ([{"type": "refusal", "refusal": "No."}], "No."),
     ],
 )
 def test_content_is_text_or_the_text_of_its_parts(content, read):
     assert message(content=content).content == read
 
 
-def test_a_picture_that_is_left_out_is_told_in_the_log(caplog):
-    with caplog.at_level(logging.WARNING):
-        message(content=[PICTURE])
-    assert caplog.text.count("messages[0].content: pictures and sounds were left out") == 1
+@pytest.mark.parametrize("part", [PICTURE, {"type": "input_audio", "input_audio": {}}, {"type": "file"}])
+def test_a_picture_is_refused_because_no_vision_model_is_loaded(part):
+    with pytest.raises(BadRequest, match="no vision model is loaded") as caught:
+        message(content=[{"type": "text", "text": "a"}, part])
+    assert caught.value.param == "messages[0].content[1]"
+
+
+@pytest.mark.parametrize("part", [{"type": "text", "text": None}, {"type": "text"}, {}])
+def test_a_part_without_its_text_is_refused(part):
+    with pytest.raises(BadRequest, match="must have a text"):
+        message(content=[part])
 
 
 @pytest.mark.parametrize("content", [5, {"text": "x"}, [5], True])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from server.api import ollama_models
 from server.controller import STARTER_MODEL
-from server.errors import BadRequest, NotAvailable, TavernkeepError
+from server.errors import BadRequest, TavernkeepError
 from server.events import ConstraintKind, EngineState, ModelInfo
 from server.request import ollama as ollama_json
 from server.request.thinking import Mode
@@ -460,8 +460,8 @@ def test_a_body_that_is_no_json_is_a_400_too(server):
 def test_the_library_shows_the_sentence(client):
     with pytest.raises(ollama.ResponseError) as caught:
         client.generate(model="any", prompt="Hi!", suffix="Bye!")
-    assert caught.value.error.startswith("suffix: this server does not fill in the middle")
-    assert caught.value.status_code == 501
+    assert caught.value.error.startswith("suffix: the loaded model has no tokens for filling in the middle")
+    assert caught.value.status_code == 400
     with pytest.raises(ollama.ResponseError, match="keeps no models"):
         client.pull("llama3")
 
@@ -567,10 +567,14 @@ def test_whatever_a_body_holds_is_read_or_refused_in_a_sentence(body):
                 read(asked, {})
 
 
-def test_a_suffix_is_refused_and_an_empty_one_is_none():
-    with pytest.raises(NotAvailable):
-        ollama_json.read_generate({"prompt": "a", "suffix": "b"}, {})
-    assert ollama_json.read_generate({"prompt": "a", "suffix": ""}, {}).text
+def test_a_suffix_makes_the_prompt_one_that_no_template_is_laid_around():
+    filled = ollama_json.read_generate({"prompt": "a", "suffix": "b", "system": "s"}, {}).text
+    assert filled
+    assert (filled.chat, filled.prompt, filled.suffix) == (None, "a", "b")
+    assert "system" in filled.unsupported
+    plain = ollama_json.read_generate({"prompt": "a", "suffix": ""}, {}).text
+    assert plain
+    assert plain.chat
 
 
 def test_a_context_comes_before_the_prompt_and_only_one_beginning_of_text():

@@ -10,13 +10,18 @@ from server.errors import BadRequest
 from server.events import Constraint, ConstraintKind
 from server.prompt.message import Ending, Message
 from server.prompt.preset import Preset
-from server.request.openai import read_chat, read_completion
+from server.request.openai import read_chat, read_completions
 from server.request.text_request import TextRequest
 from server.request.thinking import Mode, ThinkingWish
 
 HELLO = [{"role": "user", "content": "Hello"}]
 GREETED = [*HELLO, {"role": "assistant", "content": "Well met, "}]
 LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+def read_completion(body: dict[str, Any]) -> TextRequest:
+    (request,) = read_completions(body, {})
+    return request
 
 
 def chat(**body: Any) -> TextRequest:
@@ -341,11 +346,48 @@ def test_a_prompt_is_one_text(prompt, read):
     assert read_completion({"prompt": prompt}).prompt == read
 
 
-@pytest.mark.parametrize("prompt", [5, ["a", "b"], [1, 2], {}, []])
+@pytest.mark.parametrize(
+    ("prompt", "read"),
+    [
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [(1, 2)]),
+        ([[1, 2], [3]], [(1, 2), (3,)]),
+        (["a", [3]], ["a", (3,)]),
+        ([], [""]),
+    ],
+)
+def test_there_may_be_several_prompts_and_they_may_be_tokens(prompt, read):
+    assert [request.prompt for request in read_completions({"prompt": prompt}, {})] == read
+
+
+@pytest.mark.parametrize("prompt", [5, {}, [1, "a"], [[1], 2], [-1], [True], [1.5], ["a", {}]])
 def test_other_prompts_are_refused(prompt):
     with pytest.raises(BadRequest) as caught:
         read_completion({"prompt": prompt})
-    assert caught.value.param == "prompt"
+    assert caught.value.param.startswith("prompt")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
+        ({"n": "many"}, "n"),
+        ({"best_of": 129}, "n"),
+        ({"best_of": 2, "stream": True}, "best_of"),
+        ({"prompt": ["a"] * 129}, "prompt"),
+        ({"prompt": ["a"] * 50, "n": 3}, "n"),
+    ],
+)
+def test_more_replies_than_a_request_may_have_are_refused(body, param):
+    with pytest.raises(BadRequest) as caught:
+        read_completions({"prompt": "Hi", **body}, {})
+    assert caught.value.param == param
+
+
+def test_what_a_request_leaves_open_is_taken_from_the_defaults():
+    (request,) = read_completions({"prompt": "Hi", "temp": 0.1}, {"temperature": 0.9, "top_p": 0.5})
+    assert (request.sampling.temperature, request.sampling.top_p) == (0.1, 0.5)
 
 
 def test_a_completion_may_have_a_memory_that_is_null():

@@ -24,10 +24,10 @@ ALIGNMENT = 32
 Shapes = dict[str, tuple[int, ...]]
 
 
-def plain(architecture: str = "llama", layers: int = 2) -> bytes:
-    """Every layer sees all."""
+def plain(architecture: str = "llama", layers: int = 2, more: dict[str, tuple[int, Any]] | None = None) -> bytes:
+    """Every layer sees all. ``more`` is added to the header."""
     shapes = {f"blk.{layer}.{name}.weight": shape for layer in range(layers) for name, shape in LAYER.items()}
-    return _model(architecture, shapes, layers=layers, kv_heads=1)
+    return _model(architecture, shapes, layers=layers, kv_heads=1, tokenizer=more)
 
 
 def sliding_window(window: int) -> bytes:

@@ -26,7 +26,7 @@ from server.api import (
     saves,
     tokens,
 )
-from server.errors import BadRequest, NotFound, TavernkeepError
+from server.errors import BadRequest, ModelNotReady, NotFound, TavernkeepError
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tavernkeep.http")
 
 MAX_BODY = 32 * 1024 * 1024
+RETRY_SECONDS = "2"  # a model loads, or a reply ends, in seconds
 
 
 class _Json(DefaultJSONProvider):
@@ -74,7 +75,7 @@ def create_app(controller: Controller) -> Flask:
     return app
 
 
-def _dress(error: Exception) -> tuple[Response, int]:
+def _dress(error: Exception) -> tuple[Response, int, dict[str, str]]:
     if isinstance(error, HTTPException):
         known = _from_http(error)
     elif isinstance(error, TavernkeepError):
@@ -83,10 +84,11 @@ def _dress(error: Exception) -> tuple[Response, int]:
         log.exception("%s %s failed.", request.method, request.path)
         known = TavernkeepError("The server made a mistake while answering; the log has the details.")
     status = error.code if isinstance(error, HTTPException) and error.code else known.status
+    headers = {"Retry-After": RETRY_SECONDS} if status == ModelNotReady.status else {}
     body = refusal.body(known)
     if request.blueprint == ollama.NAME:
         body["error"] = str(known)  # its clients show what stands there, whatever it is
-    return jsonify(body), status
+    return jsonify(body), status, headers
 
 
 def _from_http(error: HTTPException) -> TavernkeepError:

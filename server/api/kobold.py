@@ -84,6 +84,7 @@ def blueprint(controller: Controller) -> Blueprint:
 
     def start(route: str, renamed: Mapping[str, str] | None = None) -> tuple[Generation, Prepared]:
         body = {(renamed or {}).get(name, name): value for name, value in caller.body().items()}
+        body = {**controller.settings.generation_defaults(), **body}
         request = kobold_json.read_generate(body, shift=not controller.settings.noshift)
         prepared = controller.prepare(request)
         return controller.generate(prepared, request.genkey, caller.client(), route), prepared

@@ -26,7 +26,9 @@ def of_text(entries: Sequence[TokenLogprob], offset: int = 0) -> Json | None:
     return {
         "tokens": tokens,
         "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [{_text(token): value for token, value in entry.top} for entry in entries],
+        "top_logprobs": [
+            None if entry.logprob is None else {_text(token): value for token, value in entry.top} for entry in entries
+        ],
         "text_offset": list(itertools.accumulate(lengths, initial=offset))[:-1],
     }
 
@@ -59,7 +61,7 @@ def _entry(entry: TokenLogprob) -> Json:
     return {**_token(entry.token, entry.logprob), "top_logprobs": [_token(*other) for other in entry.top]}
 
 
-def _token(token: bytes, logprob: float) -> Json:
+def _token(token: bytes, logprob: float | None) -> Json:
     return {"token": _text(token), "logprob": logprob, "bytes": list(token)}
 
 

@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 
-from server.api import caller, logprobs, refusal, sse
+from server import VERSION
+from server.api import caller, refusal, sse
+from server.api.choice import CHAT, TEXT, Choice, Shape
+from server.api.together import Together
 from server.engine.client import Generation
-from server.errors import TavernkeepError
-from server.events import Finished, FinishReason, TextPiece, TokenLogprob
-from server.reply.parts import Arguments, CallBegun, Content, Part, gathered
-from server.reply.tool_calls import ToolCallParser
+from server.errors import ModelNotFound, TavernkeepError
+from server.events import Finished, Generate, ModelInfo, TextPiece
 from server.request import openai as openai_json
 from server.request.prepare import Prepared
 from server.request.text_request import TextRequest
-from server.snapshot import Trimmed
 
 if TYPE_CHECKING:
     from server.controller import Controller
 
 Json = dict[str, Any]
 Answer = Response | tuple[Json, int, dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How one of the two routes words a choice: in a stream's first, middle and last chunk."""
-
-    route: str
-    id_prefix: str
-    kind: str
-    chunk_kind: str
-    first: Json | None
-    said: Callable[[str], Json]
-    thought: Callable[[str], Json]
-    last: Json
-    logprobs: Callable[[Sequence[TokenLogprob], int], Json | None]
-
-
-CHAT = Shape(
-    route="/v1/chat/completions",
-    id_prefix="chatcmpl-",
-    kind="chat.completion",
-    chunk_kind="chat.completion.chunk",
-    first={"delta": {"role": "assistant", "content": ""}},
-    said=lambda text: {"delta": {"content": text}},
-    thought=lambda text: {"delta": {"reasoning_content": text}},
-    last={"delta": {}},
-    logprobs=lambda entries, _offset: logprobs.of_chat(entries),
-)
-TEXT = Shape(
-    route="/v1/completions",
-    id_prefix="cmpl-",
-    kind="text_completion",
-    chunk_kind="text_completion",
-    first=None,
-    said=lambda text: {"text": text},
-    thought=lambda text: {"text": "", "reasoning": text},  # OpenRouter's name; only for those who ask for it
-    last={"text": ""},
-    logprobs=logprobs.of_text,
-)
 
 
 def blueprint(controller: Controller) -> Blueprint:
@@ -74,186 +37,237 @@ def blueprint(controller: Controller) -> Blueprint:
     @routes.get("/v1/models")
     @routes.get("/models")
     def models() -> Json:
-        model = controller.loaded_model()
-        entry = {
-            "id": model.name,
-            "object": "model",
-            "created": controller.loaded_at(),
-            "owned_by": "tavernkeep",
-        }
-        return {"object": "list", "data": [entry]}
+        return {"object": "list", "data": listed()}
+
+    @routes.get("/v1/models/<path:name>")
+    @routes.get("/models/<path:name>")
+    def model(name: str) -> Json:
+        for entry in listed():
+            if entry["id"] == name:
+                return entry
+        raise ModelNotFound(f"There is no model {name[:100]!r} here.", "/v1/models names those there are.")
+
+    def listed() -> list[Json]:
+        """The loaded model, then the library's others."""
+        loaded = controller.loaded_model()
+        others = [name for name in controller.library() if name != loaded.name]
+        entry = {"object": "model", "created": controller.loaded_at(), "owned_by": "tavernkeep"}
+        return [{"id": name, **entry, "loaded": name == loaded.name} for name in (loaded.name, *others)]
 
     @routes.post("/v1/chat/completions")
     @routes.post("/chat/completions")
     def chat_completions() -> Answer:
-        return answer(openai_json.read_chat(caller.body(), controller.sampler_defaults()), CHAT)
+        body = caller.body()
+        with controller.wanted(body.get("model")):
+            return answer([openai_json.read_chat(body, controller.sampler_defaults())], CHAT)
 
     @routes.post("/v1/completions")
     @routes.post("/v1/completion")
     @routes.post("/completions")
     def completions() -> Answer:
-        return answer(openai_json.read_completion(caller.body()), TEXT)
+        body = caller.body()
+        with controller.wanted(body.get("model")):
+            return answer(openai_json.read_completions(body, controller.sampler_defaults()), TEXT)
 
-    def answer(request: TextRequest, shape: Shape) -> Answer:
-        prepared = controller.prepare(request)
-        generation = controller.generate(prepared, request.genkey, caller.client(), shape.route)
+    def answer(requests: Sequence[TextRequest], shape: Shape) -> Answer:
+        """Each request's prompt is answered ``best_of`` times, and the best ``n`` of these answers are given."""
+        first = requests[0]
+        compares = first.best_of > first.n
+        asked = [replace(each, logprobs=max(each.logprobs, 0)) if compares else each for each in requests]
+        prepared = [controller.prepare(each) for each in asked]
+        client = caller.client()
+        begin = [
+            partial(controller.generate, _another(each, again), first.genkey, client, shape.route)
+            for each in prepared
+            for again in range(first.best_of)
+        ]
+        model = controller.loaded_model()
         head = {
             "id": f"{shape.id_prefix}{uuid.uuid4().hex[:24]}",
-            "object": shape.chunk_kind if request.stream else shape.kind,
+            "object": shape.chunk_kind if first.stream else shape.kind,
             "created": int(time.time()),
-            "model": controller.loaded_model().name,
+            "model": model.name,
+            "system_fingerprint": _fingerprint(model),
         }
-        headers = caller.notices(prepared)
-        parser = caller.parser(request)
-        if request.stream:
-            stream = _Stream(generation, head, shape, prepared, parser, include_usage=request.include_usage)
-            return sse.response(generation, stream.frames(caller.gone()), headers)
-        finished = sse.collect(generation, caller.gone(), _until_called(generation, request))
-        if finished is None:
+        echoed = [_echoed(each, controller.detokenize) for each in requests]
+        headers = caller.notices(prepared[0])
+        together = Together(begin)
+
+        def choice(place: int, index: int) -> Choice:
+            """What the reply at ``place`` is to the client: the choice ``index``."""
+            prompt = place // first.best_of
+            return Choice(
+                index,
+                together.begun[place],
+                shape,
+                caller.parser(first),
+                echoed=echoed[prompt],
+                shows_thought=prepared[prompt].shows_thought,
+                tells=first.logprobs >= 0,
+            )
+
+        if first.stream:
+            stream = _Stream(together, head, choice, prepared, include_usage=first.include_usage)
+            return sse.response(together, stream.frames(caller.gone()), headers)
+        if sse.collect(together, caller.gone(), _until_called(together, first)) is None:
             return Response(status=caller.CLIENT_GONE)
-        choice = _whole_choice(generation, finished, shape, prepared, parser)
-        return {**head, "choices": [choice], "usage": _usage(finished, prepared.trimmed)}, 200, headers
+        chosen = _best(together.begun, first)
+        choices = [choice(place, index).whole(_end_of(together.begun[place])) for index, place in enumerate(chosen)]
+        ends = [_end_of(each) for each in together.begun]
+        return {**head, "choices": choices, **_figures(ends, prepared)}, 200, headers
 
     return routes
 
 
-def _until_called(generation: Generation, request: TextRequest) -> Callable[[TextPiece], object]:
+def _another(prepared: Prepared, again: int) -> Prepared:
+    """The same once more. A seed that was asked for is another one each time, or all would be the same."""
+    if not again:
+        return prepared
+
+    def build(request_id: int) -> Generate:
+        request = prepared.build(request_id)
+        seed = request.sampling.seed
+        return replace(request, sampling=replace(request.sampling, seed=seed + again if seed >= 0 else seed))
+
+    return replace(prepared, build=build)
+
+
+def _echoed(request: TextRequest, detokenize: Callable[[tuple[int, ...]], str]) -> str:
+    if not request.echo:
+        return ""
+    return request.prompt if isinstance(request.prompt, str) else detokenize(request.prompt)
+
+
+def _best(replies: Sequence[Generation], request: TextRequest) -> list[int]:
+    """The places of those that are given to the client: of each prompt the likeliest per token, likeliest first."""
+    if request.best_of == request.n:
+        return list(range(len(replies)))
+    chosen: list[int] = []
+    for start in range(0, len(replies), request.best_of):
+        places = range(start, start + request.best_of)
+        chosen += sorted(places, key=lambda place: -_likelihood(replies[place]))[: request.n]
+    return chosen
+
+
+def _likelihood(reply: Generation) -> float:
+    """The mean logarithm of probability of its own tokens."""
+    count = max(_end_of(reply).completion_tokens, 1)
+    return sum(entry.logprob or 0.0 for entry in reply.logprobs[-count:]) / count
+
+
+def _end_of(reply: Generation) -> Finished:
+    assert reply.finished
+    return reply.finished
+
+
+def _until_called(together: Together, request: TextRequest) -> Callable[[TextPiece], object]:
     """Ends a reply that is not streamed when the one call that is wanted is there."""
-    parser = caller.parser(request)
-    if not parser or not request.chat or request.chat.parallel:
+    if not request.chat or request.chat.parallel or not caller.parser(request):
         return bool
+    parsers = [caller.parser(request) for _ in range(request.best_of)]
 
     def look(piece: TextPiece) -> None:
+        place = together.place(piece.request_id)
+        parser = parsers[place]
+        assert parser
         parser.push(piece.text)
         if parser.done:
-            generation.cancel()
+            together.begun[place].cancel()
 
     return look
 
 
-def _whole_choice(
-    generation: Generation, finished: Finished, shape: Shape, prepared: Prepared, parser: ToolCallParser | None
-) -> Json:
-    thought = generation.thought if prepared.shows_thought else ""
-    if shape is TEXT:
-        part: Json = {"text": generation.text, **({"reasoning": thought} if thought else {})}
-        return _choice(part, sse.finish_word(finished), shape.logprobs(generation.logprobs, 0))
-    parts: list[Part] = [Content(generation.text)]
-    if parser:
-        parts = [*parser.push(generation.text), *parser.finish(complete=_complete(finished))]
-    content, calls = gathered(parts)
-    message: Json = {"role": "assistant", "content": content or (None if calls else "")}
-    if thought:
-        message["reasoning_content"] = thought
-    if calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in calls
-        ]
-    finish = _finish_word(finished, parser if calls else None)
-    return _choice({"message": message}, finish, shape.logprobs(generation.logprobs, 0))
-
-
 class _Stream:
-    """The frames of a streamed reply, live: text while no call has begun, then calls as they are written."""
+    """The frames of streamed choices, live and mixed as they come."""
 
     def __init__(
         self,
-        generation: Generation,
+        together: Together,
         head: Json,
-        shape: Shape,
-        prepared: Prepared,
-        parser: ToolCallParser | None,
+        choice: Callable[[int, int], Choice],
+        prepared: Sequence[Prepared],
         *,
         include_usage: bool,
     ) -> None:
-        self._generation = generation
-        self._head = head
-        self._shape = shape
+        self._together = together
+        self._head = {**head, **({"usage": None} if include_usage else {})}
+        self._choice = choice
         self._prepared = prepared
-        self._parser = parser
         self._include_usage = include_usage
-        self._called = False
-        self._told = 0  # letters
+        self._choices: dict[int, Choice] = {}
+        self._ends: dict[int, Finished] = {}
 
     def frames(self, gone: Callable[[], bool]) -> Iterator[bytes]:
-        if self._shape.first:
-            yield self._chunk(self._shape.first)
-        yield from sse.stream(self._generation, gone, self._piece, self._end, _error_frame)
+        yield from (self._chunk(part) for place in range(len(self._together.begun)) for part in self._begin(place))
+        yield from sse.stream(self._together, gone, self._piece, self._end, _error_frame)
+
+    def _begin(self, place: int) -> Iterator[Json]:
+        """What a choice begins with, unless it has begun already."""
+        if place not in self._choices:
+            self._choices[place] = self._choice(place, place)
+            yield from self._choices[place].beginning()
 
     def _piece(self, piece: TextPiece) -> bytes:
-        return b"".join(map(self._token, logprobs.token_by_token(piece)))
-
-    def _token(self, piece: TextPiece) -> bytes:
-        thought = self._shape.thought(piece.thought) if piece.thought and self._prepared.shows_thought else None
-        parts: Sequence[Part] = [Content(piece.text)] if piece.text else []
-        if self._parser:
-            parts = self._parser.push(piece.text)
-            if self._parser.done:
-                self._generation.cancel()  # one call was wanted, and here it is
-        return (self._chunk(thought) if thought else b"") + self._parts(parts, piece.logprobs)
+        place = self._together.place(piece.request_id)
+        return b"".join(map(self._chunk, [*self._begin(place), *self._choices[place].pieces(piece)]))
 
     def _end(self, finished: Finished) -> bytes:
-        rest = self._parts(self._parser.finish(complete=_complete(finished))) if self._parser else b""
-        last = self._chunk(self._shape.last, _finish_word(finished, self._parser if self._called else None))
-        usage = b""
-        if self._include_usage:
-            figures = _usage(finished, self._prepared.trimmed)
-            usage = sse.data_frame({**self._head, "choices": [], "usage": figures})
-        return rest + last + usage + sse.DONE
+        place = self._together.place(finished.request_id)
+        self._ends[place] = finished
+        parts = [*self._begin(place), *self._choices[place].end(finished)]
+        last = parts.pop()
+        chunks = b"".join(map(self._chunk, parts))
+        if self._together.left:
+            return chunks + self._chunk(last)
+        figures = _figures([self._ends[each] for each in sorted(self._ends)], self._prepared)
+        timings = {"timings": figures["timings"]}
+        if not self._include_usage:
+            return chunks + sse.data_frame({**self._head, "choices": [last], **timings}) + sse.DONE
+        return chunks + self._chunk(last) + sse.data_frame({**self._head, "choices": [], **figures}) + sse.DONE
 
-    def _parts(self, parts: Sequence[Part], told: Sequence[TokenLogprob] = ()) -> bytes:
-        """The chunks of ``parts``. Probabilities go with the first, or with an empty one where there is none."""
-        self._called = self._called or any(isinstance(part, CallBegun) for part in parts)
-        if told and not parts:
-            parts = [Content("")]
-        found = self._shape.logprobs(told, self._told)
-        self._told += sum(len(part.text) for part in parts if isinstance(part, Content))
-        return b"".join(
-            self._chunk(_delta(part, self._shape), told=None if at else found) for at, part in enumerate(parts)
-        )
-
-    def _chunk(self, part: Json, reason: str | None = None, told: Json | None = None) -> bytes:
-        return sse.data_frame({**self._head, "choices": [_choice(part, reason, told)]})
+    def _chunk(self, choice: Json) -> bytes:
+        return sse.data_frame({**self._head, "choices": [choice]})
 
 
-def _delta(part: Part, shape: Shape) -> Json:
-    if isinstance(part, Content):
-        return shape.said(part.text)
-    call: Json = {"index": part.index}
-    if isinstance(part, CallBegun):
-        call |= {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": ""}}
-    elif isinstance(part, Arguments):
-        call["function"] = {"arguments": part.text}
-    return {"delta": {"tool_calls": [call]}}
+def _fingerprint(model: ModelInfo) -> str:
+    """The same for the same model with the same context in the same version."""
+    facts = (VERSION, model.name, model.size, model.quantisation, model.context, model.devices)
+    return f"fp_{hashlib.sha256(repr(facts).encode()).hexdigest()[:10]}"
 
 
-def _complete(finished: Finished) -> bool:
-    return finished.reason is FinishReason.STOP
-
-
-def _finish_word(finished: Finished, called: ToolCallParser | None) -> str:
-    """Calls end a reply as such, unless something cut them off. ``called`` is what has found some."""
-    if called is None:
-        return sse.finish_word(finished)
-    if called.done:
-        return "tool_calls"
-    cut_off = called.cut_off or finished.reason is not FinishReason.STOP
-    return "length" if cut_off else "tool_calls"
-
-
-def _choice(part: Json, reason: str | None, told: Json | None = None) -> Json:
-    return {"index": 0, **part, "logprobs": told, "finish_reason": reason}
-
-
-def _usage(finished: Finished, trimmed: Trimmed | None) -> Json:
-    """Token counts. ``trimmed`` is ours, and only there when something was left out of the prompt."""
+def _figures(ends: Sequence[Finished], prepared: Sequence[Prepared]) -> Json:
+    """Token counts as OpenAI has them, each prompt counted once, and llama-server's ``timings``, where what happened at
+    the same time counts once. ``trimmed`` is ours, and only there when something was left out of a prompt."""
+    prompts = ends[:: len(ends) // len(prepared)]
+    prompt_tokens = sum(end.prompt_tokens for end in prompts)
+    cached = sum(end.cached_tokens for end in prompts)
+    written = sum(end.completion_tokens for end in ends)
+    trimmed = next((each.trimmed for each in prepared if each.trimmed), None)
+    drafted, accepted = (sum(numbers) for numbers in zip(*((end.drafted, end.accepted) for end in ends), strict=True))
+    guessed = {"draft_n": drafted, "draft_n_accepted": accepted} if drafted else {}
     return {
-        "prompt_tokens": finished.prompt_tokens,
-        "completion_tokens": finished.completion_tokens,
-        "total_tokens": finished.prompt_tokens + finished.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": finished.cached_tokens},
-        **({"trimmed": asdict(trimmed)} if trimmed else {}),
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": written,
+            "total_tokens": prompt_tokens + written,
+            "prompt_tokens_details": {"cached_tokens": cached},
+            **({"trimmed": asdict(trimmed)} if trimmed else {}),
+        },
+        "timings": {
+            "cache_n": cached,
+            **_speed("prompt", prompt_tokens - cached, max(end.prompt_seconds for end in ends)),
+            **_speed("predicted", written, max(end.decode_seconds for end in ends)),
+            **guessed,
+        },
+    }
+
+
+def _speed(what: str, tokens: int, seconds: float) -> Json:
+    return {
+        f"{what}_n": tokens,
+        f"{what}_ms": round(seconds * 1000, 3),
+        f"{what}_per_token_ms": round(seconds * 1000 / tokens, 3) if tokens else 0.0,
+        f"{what}_per_second": round(tokens / seconds, 3) if seconds else 0.0,
     }
 
 

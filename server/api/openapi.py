@@ -16,6 +16,7 @@ from server.api.manual import ROUTES
 from server.api.manual.route import Route
 
 ADDRESS = "http://127.0.0.1:5001"
+IN_PATHS = {"digest": "sha256:0123", "name": "SmolLM2-135M-Instruct.Q4_1"}  # examples
 KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "number": {"type": "number"},
@@ -129,7 +130,7 @@ def page() -> str:
 def curl(route: Route) -> str:
     """The example, as people type it."""
     method = route.methods[0]
-    url = ADDRESS + route.path.replace("{digest}", "sha256:0123")
+    url = ADDRESS + route.path.format(**IN_PATHS)
     if route.example is not None:
         data = json.dumps(route.example, ensure_ascii=False).replace("'", "'\\''")
         return f"curl {url} -d '{data}'"
@@ -153,9 +154,10 @@ def _operation(route: Route, path: str, method: str) -> dict[str, Any]:
         "summary": route.summary,
         "responses": responses,
     }
-    if "{digest}" in path:
-        digest = {"name": "digest", "in": "path", "required": True, "schema": {"type": "string"}}
-        operation["parameters"] = [digest]
+    named = [name for name in IN_PATHS if f"{{{name}}}" in path]
+    if named:
+        kind = {"in": "path", "required": True, "schema": {"type": "string"}}
+        operation["parameters"] = [{"name": name, **kind} for name in named]
     if method != "GET":
         operation["requestBody"] = {"content": {"application/json": {"schema": _body(route)}}}
     return operation

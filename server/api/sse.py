@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Response
 
-from server.engine.client import Generation
 from server.errors import TavernkeepError
 from server.events import Finished, FinishReason, TextPiece
 
@@ -18,6 +17,13 @@ PING_SECONDS = 5.0
 EVENTS = "text/event-stream"
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
+
+
+class Replies(Protocol):
+    """A reply, or several at once."""
+
+    def events(self, silence: float) -> Iterator[TextPiece | Finished | None]: ...
+    def cancel(self) -> None: ...
 
 
 def data_frame(data: dict[str, Any]) -> bytes:
@@ -36,16 +42,16 @@ def finish_word(finished: Finished) -> str:
 
 
 def response(
-    generation: Generation, frames: Iterator[bytes], headers: Mapping[str, str], content_type: str = EVENTS
+    replies: Replies, frames: Iterator[bytes], headers: Mapping[str, str], content_type: str = EVENTS
 ) -> Response:
     """A streamed reply. However it ends, also before its first frame, the generation ends with it."""
     streamed = Response(frames, content_type=content_type, headers=dict(headers))
-    streamed.call_on_close(generation.cancel)
+    streamed.call_on_close(replies.cancel)
     return streamed
 
 
 def stream(
-    generation: Generation,
+    replies: Replies,
     gone: Callable[[], bool],
     on_piece: Callable[[TextPiece], bytes],
     on_end: Callable[[Finished], bytes],
@@ -60,7 +66,7 @@ def stream(
     """
     last_sent = time.monotonic()
     try:
-        for event in generation.events(silence=POLL_SECONDS):
+        for event in replies.events(silence=POLL_SECONDS):
             if gone():
                 return
             frame = b""
@@ -79,20 +85,21 @@ def stream(
 
 
 def collect(
-    generation: Generation, gone: Callable[[], bool], on_piece: Callable[[TextPiece], object] = bool
+    replies: Replies, gone: Callable[[], bool], on_piece: Callable[[TextPiece], object] = bool
 ) -> Finished | None:
-    """Wait for a whole reply; its text is then in ``generation.text``. None when the client left before the end.
+    """Wait for whole replies; each one's text is then in it. Returns the last one's end, None when the client left.
 
     ``on_piece`` is shown each piece as it comes.
     """
+    last: Finished | None = None
     try:
-        for event in generation.events(silence=POLL_SECONDS):
+        for event in replies.events(silence=POLL_SECONDS):
             if isinstance(event, Finished):
-                return event
-            if gone():
+                last = event
+            elif gone():
                 return None
-            if event:
+            elif event:
                 on_piece(event)
     finally:
-        generation.cancel()
-    return None
+        replies.cancel()
+    return last

@@ -22,17 +22,18 @@ class Batch:
     def clear(self) -> None:
         self.size = 0
 
-    def add(self, slot: int, tokens: ReadOnly[int], position: int, *, logits: bool) -> int:
+    def add(self, slot: int, tokens: ReadOnly[int], position: int, *, logits: bool, every: bool = False) -> int:
         """Append ``tokens`` of the sequence in ``slot``, the first of them at ``position``.
 
-        With ``logits`` the model computes them for the last token. Returns that token's index in the batch.
+        With ``logits`` the model computes them for the last token, with ``every`` for all of them. Returns the last
+        one's index in the batch.
         """
         end = self.size + len(tokens)
         part = slice(self.size, end)
         self.tokens[part] = tokens
         self.positions[part] = np.arange(position, position + len(tokens))
         self.slots[part] = slot
-        self.wants_logits[part] = 0
-        self.wants_logits[end - 1] = logits
+        self.wants_logits[part] = every
+        self.wants_logits[end - 1] = logits or every
         self.size = end
         return end - 1

@@ -52,6 +52,7 @@ from server.snapshot import Trimmed
 log = logging.getLogger("tavernkeep.engine")
 
 Call = Question | UseState | Embed
+Mailbox = queue.SimpleQueue[TextPiece | Finished | TavernkeepError]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
@@ -68,7 +69,7 @@ class Generation:
 
     ``thought`` is what it has thought so far, ``logprobs`` belong to the tokens of the text. ``genkey`` is the name a
     Kobold client gave it; ``client`` and ``route`` say who asked, for people; ``trimmed``, what of its prompt was left
-    out.
+    out. Several replies may share a ``mailbox``; then their waiter empties it, and not :meth:`events`.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Generation:
         client: str,
         route: str,
         trimmed: Trimmed | None = None,
+        mailbox: Mailbox | None = None,
     ) -> None:
         self.request = request
         self.trimmed = trimmed
@@ -93,7 +95,7 @@ class Generation:
         self.finished: Finished | None = None
         self.error: TavernkeepError | None = None
         self._cancel = cancel
-        self._mailbox: queue.SimpleQueue[TextPiece | Finished | TavernkeepError] = queue.SimpleQueue()
+        self._mailbox: Mailbox = mailbox or queue.SimpleQueue()
 
     @property
     def over(self) -> bool:
@@ -109,14 +111,7 @@ class Generation:
 
         Raises the error that ended it (:class:`EngineDied`, :class:`BadRequest`).
         """
-        while True:
-            try:
-                event = self._mailbox.get(timeout=silence)
-            except queue.Empty:
-                yield None
-                continue
-            if isinstance(event, TavernkeepError):
-                raise event
+        for event in events_of(self._mailbox, silence):
             yield event
             if isinstance(event, Finished):
                 return
@@ -137,6 +132,19 @@ class Generation:
         else:
             self.error = event
         self._mailbox.put(event)
+
+
+def events_of(mailbox: Mailbox, silence: float) -> Iterator[TextPiece | Finished | None]:
+    """What comes into a ``mailbox``, without end; errors are raised. None after each ``silence`` seconds of nothing."""
+    while True:
+        try:
+            event = mailbox.get(timeout=silence)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(event, TavernkeepError):
+            raise event
+        yield event
 
 
 class EngineClient:
@@ -199,13 +207,16 @@ class EngineClient:
         client: str,
         route: str,
         trimmed: Trimmed | None = None,
+        mailbox: Mailbox | None = None,
     ) -> Generation:
         """Queue a generation; ``build`` makes the command once its id is known.
 
         Raises :class:`ServerBusy` when ``most`` generations run or wait already.
         """
         request = build(next(self._ids))
-        generation = Generation(request, self._cancel, genkey=genkey, client=client, route=route, trimmed=trimmed)
+        generation = Generation(
+            request, self._cancel, genkey=genkey, client=client, route=route, trimmed=trimmed, mailbox=mailbox
+        )
         with self._lock:
             if self._dead:
                 raise EngineDied(self._dead)

@@ -182,6 +182,7 @@ class Engine:
         sampled = self._decode(plan)
         if sampled is None:
             return events
+        events += self._tell_prompts(plan)
         events += [event for entry in sampled for event in self._take_tokens(entry)]
         ended = self._clock()
         self._measure(plan, sampled, ended, ended - began)
@@ -269,7 +270,7 @@ class Engine:
             complete = sequence.pending == chunk.count
             slot = sequence.slot
             assert slot is not None
-            index = self._batch.add(slot.number, tokens, start, logits=complete)
+            index = self._batch.add(slot.number, tokens, start, logits=complete, every=sequence.tells_prompt)
             for token in chunk.draft:
                 self._batch.add(slot.number, [token], start + len(tokens), logits=True)
                 tokens.append(token)
@@ -291,10 +292,38 @@ class Engine:
             self._cache.trim(slot, length)
         return None
 
+    def _tell_prompts(self, plan: list[Chunk]) -> list[EngineEvent]:
+        """The probabilities of the tokens that follow those just read, in the prompts of which they are asked for."""
+        events: list[EngineEvent] = []
+        ahead = 0
+        for chunk in plan:
+            if chunk.sequence.tells_prompt:
+                events += self._tell_prompt(chunk.sequence, chunk.count, ahead)
+            ahead += chunk.count + len(chunk.draft)
+        return events
+
+    def _tell_prompt(self, sequence: Sequence, count: int, ahead: int) -> list[EngineEvent]:
+        """``count`` tokens of the sequence were read, the first of them at batch entry ``ahead``."""
+        request = sequence.request
+        prompt, first = request.prompt, request.told_from or 0
+        read = sequence.cached
+        told: list[TokenLogprob] = []
+        if not sequence.told and not first:
+            told.append(TokenLogprob(self._model.vocabulary.spelling(prompt[0]), None, ()))
+        # A sequence that goes on after it was preempted reads again what it has told.
+        for place in range(max(sequence.told, first, read - count + 1, 1), min(read + 1, len(prompt))):
+            index = ahead + place - 1 - (read - count)
+            told.append(self._model.samplers.logprobs(index, prompt[place], max(request.logprobs, 0)))
+        sequence.told = min(read + 1, len(prompt))
+        return [TextPiece(request.request_id, "", 0, logprobs=tuple(told))] if told else []
+
     def _take_tokens(self, entry: Sampled) -> list[EngineEvent]:
         """Draw after the last token, and after each token of the draft while the one before it was guessed right."""
         sequence = entry.sequence
         sequence.first_token = sequence.first_token or self._clock()
+        if not sequence.request.max_tokens:
+            sequence.finished = FinishReason.LENGTH
+            return self._close(sequence)
         said = Said()
         for ahead, guess in enumerate((*entry.draft, None)):
             token = self._next_token(entry, entry.index + ahead)

@@ -59,7 +59,7 @@ class Scheduler:
         admitted: list[Sequence] = []
         for sequence in () if self._blocked else list(self.waiting):
             tokens = as_tokens(sequence.tokens)
-            if self._follows_a_reader(tokens):
+            if not sequence.tells_prompt and self._follows_a_reader(tokens):
                 continue
             slots, room = len(sequence.with_guide), self._room_beside(sequence)
             if len(self.running) + slots > self._most or not self._cache.fits(tokens, room):
@@ -67,7 +67,7 @@ class Scheduler:
                 break
             self.waiting.remove(sequence)
             for each in sequence.with_guide:
-                each.slot = self._cache.take(as_tokens(each.tokens))
+                each.slot = self._cache.take(as_tokens([] if each.tells_prompt else each.tokens))
                 self.running.append(each)
             admitted.append(sequence)
         return admitted
@@ -88,7 +88,15 @@ class Scheduler:
         for sequence in self.running:
             if sequence.guide:
                 _keep_together(counts, sequence, sequence.guide)
+        self._limit_told(counts)
         return [Chunk(sequence, count) for sequence, count in counts.items() if count]
+
+    def _limit_told(self, counts: dict[Sequence, int]) -> None:
+        """Logits are made for as many tokens of a step as there may be sequences; each of them needs one."""
+        spare = self._most - len(self.running)
+        for sequence in filter(lambda each: each.tells_prompt, counts):
+            counts[sequence] = min(counts[sequence], 1 + spare)
+            spare -= max(counts[sequence] - 1, 0)
 
     def make_room(self, plan: list[Chunk]) -> list[Chunk]:
         """The plan, less the sequences that had to be preempted because its tokens find no room in the cache."""

@@ -22,7 +22,8 @@ class Sequence:
     ``tokens`` is the prompt followed by what was generated. Its ``slot`` holds the first ``cached`` of them in the KV
     cache, so ``tokens[cached:]`` is what the next steps must decode: much while the prompt is read, one token
     afterwards. A sequence without a slot waits: it is new, or was preempted. ``shown`` are the bytes of special tokens
-    that are part of its text, ``stand_ins`` those of special tokens that only count as part of stop texts.
+    that are part of its text, ``stand_ins`` those of special tokens that only count as part of stop texts. ``told``
+    tokens of the prompt have had their probabilities told, where they were asked for.
     """
 
     request: Generate
@@ -31,6 +32,7 @@ class Sequence:
     tokens: list[int] = field(init=False)
     slot: Slot | None = None
     generated: int = 0
+    told: int = 0
     sampler: Any = None
     stop_tokens: frozenset[int] = frozenset()
     shown: Mapping[int, bytes] = field(default_factory=dict)
@@ -74,6 +76,11 @@ class Sequence:
     def reading(self) -> bool:
         """Still reading: its prompt, or all it had after it was preempted."""
         return self.generated == 0 or self.pending > 1
+
+    @property
+    def tells_prompt(self) -> bool:
+        """Whether probabilities of its prompt are still to be told; then none of it may come from the cache."""
+        return self.request.told_from is not None and self.told < len(self.request.prompt)
 
     @property
     def with_guide(self) -> tuple[Sequence, ...]:

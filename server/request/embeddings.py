@@ -8,9 +8,9 @@ from typing import Any
 from server.embedding import Input
 from server.errors import BadRequest
 from server.request.fields import Fields
+from server.request.tokens import are_tokens
 
 MOST_INPUTS = 2048  # OpenAI's limit
-LARGEST_TOKEN = 2**31 - 1
 NOTHING: tuple[object, ...] = (None, "", [])
 
 
@@ -51,7 +51,7 @@ def _inputs(value: Any) -> tuple[Input, ...]:
     """A text, a list of texts, a list of token ids, or a list of such lists."""
     if value in NOTHING:
         raise BadRequest("input is empty.", "Send a text, or a list of texts.", param="input")
-    given = value if isinstance(value, list) and not _are_tokens(value) else [value]
+    given = value if isinstance(value, list) and not are_tokens(value) else [value]
     if len(given) > MOST_INPUTS:
         raise BadRequest(f"input has {len(given)} texts, and {MOST_INPUTS} are the most.", param="input")
     return tuple(_input(f"input[{index}]", entry) for index, entry in enumerate(given))
@@ -60,11 +60,6 @@ def _inputs(value: Any) -> tuple[Input, ...]:
 def _input(where: str, value: Any) -> Input:
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and _are_tokens(value):
+    if isinstance(value, list) and are_tokens(value):
         return tuple(value)
     raise BadRequest(f"{where} must be text or a list of token ids.", param="input")
-
-
-def _are_tokens(values: list[Any]) -> bool:
-    """Whether a list holds nothing but numbers that can be token ids; bool is a kind of int in Python."""
-    return bool(values) and all(type(value) is int and 0 <= value <= LARGEST_TOKEN for value in values)

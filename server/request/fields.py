@@ -53,6 +53,10 @@ class Fields:
         """Name and value of the first field that is present and not null; ``("", None)`` if there is none."""
         return next(((name, self._body[name]) for name in names if self._body.get(name) is not None), ("", None))
 
+    def has(self, *names: str) -> bool:
+        """Whether one of these is present and not null."""
+        return self.raw(*names)[1] is not None
+
     def number(self, *names: str, default: float) -> float:
         found = self.optional_number(*names)
         return default if found is None else found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from typing import Any
 
@@ -14,8 +13,6 @@ ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "t
 ANY_TOOL = ("required", "any")
 LONGEST_NAME = 128
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
-
-log = logging.getLogger("tavernkeep.request")
 
 
 def read_messages(value: Any) -> tuple[Message, ...]:
@@ -80,17 +77,28 @@ def _message(where: str, entry: Any) -> Message:
 
 
 def _content(where: str, content: Any) -> str:
-    """Text, or the text parts of a list of parts; pictures are left out, a text-only model cannot see them."""
+    """Text, or the text parts of a list of parts. Mantella looks for the kind of this error when it sends a picture."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, (str, dict)) for part in content):
-        texts = [part if isinstance(part, str) else part.get("text") for part in content]
-        if not all(isinstance(text, str) for text in texts):
-            log.warning("%s: pictures and sounds were left out, this model only reads text.", where)
-        return "\n".join(text for text in texts if isinstance(text, str))
+        return "\n".join(_part(f"{where}[{index}]", part) for index, part in enumerate(content))
     raise BadRequest(f"{where} must be text or a list of parts.", param=where)
+
+
+def _part(where: str, part: str | dict[str, Any]) -> str:
+    text = part if isinstance(part, str) else part.get("text", part.get("refusal"))
+    if isinstance(text, str):
+        return text
+    kind = _text(part.get("type")) if isinstance(part, dict) else ""
+    if kind in ("", "text"):
+        raise BadRequest(f"{where} must have a text.", param=where)
+    raise BadRequest(
+        f"{where} is of the type {kind[:40]!r}, but no vision model is loaded: this model reads text only.",
+        "Send text alone.",
+        param=where,
+    )
 
 
 def _call(where: str, entry: Any) -> ToolCall:

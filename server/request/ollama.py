@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.errors import BadRequest, NotAvailable
+from server.errors import BadRequest
 from server.request import openai
 from server.request.fields import Fields
 from server.request.text_request import TextRequest
@@ -50,14 +50,14 @@ def read_generate(body: dict[str, Any], defaults: Mapping[str, Any]) -> OllamaRe
     """The body of ``/api/generate``."""
     fields = Fields(body, strict=True)
     prompt = fields.text("prompt")
-    if fields.text("suffix"):
-        raise NotAvailable("suffix: this server does not fill in the middle of a text.", "Send the prompt alone.")
+    suffix = fields.text("suffix")
     if not prompt:
         return _request(fields, None)
     raw = fields.flag("raw", default=False)
-    ignored = {name: bool(body.get(name)) for name in ("images", "template", *(("system", "context") if raw else ()))}
-    if raw:
-        text = openai.read_completion({**_wishes(body), "prompt": prompt})
+    plain = raw or bool(suffix)
+    ignored = {name: bool(body.get(name)) for name in ("images", "template", *(("system", "context") if plain else ()))}
+    if plain:
+        (text,) = openai.read_completions({**_wishes(body), "prompt": prompt, "suffix": suffix}, {})
         return _request(fields, _without(text, **ignored))
     system = fields.text("system")
     messages = [{"role": "system", "content": system}] if system else []

@@ -13,16 +13,24 @@ from server.prompt.preset import Preset
 from server.request.constraint import read_constraint
 from server.request.fields import BAN_EOS, BYPASS_EOS, GUIDANCE, MAX_TOKENS, MIN_TOKENS, PLACEHOLDERS, Fields
 from server.request.messages import ANY_TOOL, read_messages, read_tool_choice, read_tools
-from server.request.samplers import PENALTY, TEMPERATURE, read_sampling
+from server.request.samplers import MIROSTAT, PENALTY, PENALTY_RANGE, TEMPERATURE, read_sampling
 from server.request.schema import constraint_of
 from server.request.text_request import TextRequest
 from server.request.thinking import read_thinking
+from server.request.tokens import are_tokens
 from server.request.unsupported import unsupported
 
 # Other names of the sampler settings that an adapter may hold.
-ALIASES = {"max_length": MAX_TOKENS, "temperature": TEMPERATURE, "rep_pen": PENALTY}
+ALIASES = {
+    "max_length": MAX_TOKENS,
+    "temperature": TEMPERATURE,
+    "rep_pen": PENALTY,
+    "rep_pen_range": PENALTY_RANGE,
+    "mirostat": MIROSTAT,
+}
 
 MOST_LOGPROBS = 20
+MOST_CHOICES = 128  # OpenAI's limit
 SKIP_SPECIAL = ("skip_special_tokens",)
 
 
@@ -47,20 +55,50 @@ def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
         parallel=fields.flag("parallel_tool_calls", default=True) and not (forced and choice not in ANY_TOOL),
     )
     known = dict(adapter.defaults) if adapter and adapter.defaults else defaults
-    missing = {name: value for name, value in known.items() if fields.raw(name, *ALIASES.get(name, ()))[1] is None}
     # An adapter that only holds sampler settings and stop texts leaves the template as it is.
     template = adapter if adapter and adapter != Preset(defaults=adapter.defaults, stop=adapter.stop) else None
-    request = _read({**body, **missing}, chat=chat, adapter=template, forced=forced)
+    request = _read(_with_defaults(body, known), chat=chat, adapter=template, forced=forced)
     return replace(request, stop=(*request.stop, *adapter.stop)) if adapter and not template else request
 
 
-def read_completion(body: dict[str, Any]) -> TextRequest:
-    """The body of ``/v1/completions``."""
-    return _read(body, prompt=_prompt(body.get("prompt")), memory=Fields(body, strict=True).text("memory"))
-
-
-def _read(body: dict[str, Any], **what: Any) -> TextRequest:
+def read_completions(body: dict[str, Any], defaults: Mapping[str, Any]) -> tuple[TextRequest, ...]:
+    """The body of ``/v1/completions``, a request for each of its prompts. ``defaults`` as for chats."""
     fields = Fields(body, strict=True)
+    best_of = fields.whole("best_of", default=1)
+    request = _read(
+        _with_defaults(body, defaults),
+        "best_of",
+        "echo",
+        "suffix",
+        memory=fields.text("memory"),
+        suffix=fields.text("suffix"),
+        echo=fields.flag("echo", default=False),
+    )
+    if best_of > 1 and request.stream:
+        raise BadRequest("best_of compares whole replies, so they cannot be streamed.", param="best_of")
+    request = replace(request, best_of=max(best_of, request.n))
+    prompts = _prompts(body.get("prompt"))
+    if len(prompts) * request.best_of > MOST_CHOICES:
+        raise BadRequest(
+            f"{len(prompts)} prompts with {request.best_of} replies each are too many;"
+            f" a request may have {MOST_CHOICES} replies.",
+            param="prompt" if len(prompts) > MOST_CHOICES else "n",
+        )
+    return tuple(replace(request, prompt=prompt) for prompt in prompts)
+
+
+def _with_defaults(body: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with ``defaults`` for what it does not say, under whatever name."""
+    fields = Fields(body, strict=True)
+    missing = {name: value for name, value in defaults.items() if not fields.has(name, *ALIASES.get(name, ()))}
+    return {**body, **missing}
+
+
+def _read(body: dict[str, Any], *known: str, **what: Any) -> TextRequest:
+    fields = Fields(body, strict=True)
+    n = fields.whole("n", default=1)
+    if not 1 <= n <= MOST_CHOICES:
+        raise BadRequest(f"n must be from 1 to {MOST_CHOICES}, not {n}.", param="n")
     options = Fields(fields.mapping("stream_options"), strict=True)
     return TextRequest(
         max_tokens=fields.optional_whole(*MAX_TOKENS, "max_length"),
@@ -76,7 +114,9 @@ def _read(body: dict[str, Any], **what: Any) -> TextRequest:
         logprobs=_logprobs(fields),
         render_special=fields.flag("render_special", default=False) or not fields.flag(*SKIP_SPECIAL, default=True),
         placeholders=fields.flag(PLACEHOLDERS, default=True),
-        unsupported=unsupported(body),
+        n=n,
+        best_of=n,
+        unsupported=unsupported(body, "n", *known),
         sampling=read_sampling(fields),
         constraint=read_constraint(fields),
         thinking=read_thinking(fields),
@@ -102,13 +142,19 @@ def _logprobs(fields: Fields) -> int:
     return max(count, -1)
 
 
-def _prompt(value: Any) -> str:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if value is None:
+def _prompts(value: Any) -> list[str | tuple[int, ...]]:
+    """One prompt for each of the choices: a text, a list of texts, a list of token ids, or a list of such lists."""
+    given = value if isinstance(value, list) and value and not are_tokens(value) else [value]
+    return [_prompt(f"prompt[{index}]" if len(given) > 1 else "prompt", entry) for index, entry in enumerate(given)]
+
+
+def _prompt(where: str, value: Any) -> str | tuple[int, ...]:
+    if isinstance(value, list) and are_tokens(value):
+        return tuple(value)
+    if value is None or value == []:
         return ""
     if not isinstance(value, str):
-        raise BadRequest("prompt must be text, or a list with one text.", param="prompt")
+        raise BadRequest(f"{where} must be text or a list of token ids.", param=where)
     return value
 
 

@@ -66,11 +66,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Prompt:
+    """``keep`` tokens must stay when the context is full; ``added`` ones in front were not in the request."""
+
     text: str
     tokens: list[int]
     trimmed: Trimmed | None
     template: Template
     keep: int = 0
+    added: int = 0
 
 
 class Preparer:
@@ -99,8 +102,10 @@ class Preparer:
         guided = request.guidance != 1
         shift = request.shift and not guided
         asked = request.max_tokens if request.max_tokens and request.max_tokens > 0 else None
-        wanted = asked or self._settings.defaultgenamt
-        prompt = self._fitted(request, template, mode, context, wanted, least=1 if shift else asked or 1)
+        only_read = request.echo and request.max_tokens == 0
+        wanted = 0 if only_read else asked or self._settings.defaultgenamt
+        least = 0 if only_read else 1 if shift else asked or 1
+        prompt = self._fitted(request, template, mode, context, wanted, least=least)
         template, family = prompt.template, prompt.template.family
         reply = wanted if shift else min(wanted, context - len(prompt.tokens))
         guidance = self._guidance(request, context - reply) if guided else None
@@ -125,6 +130,7 @@ class Preparer:
                 banned=request.banned,
                 guidance=guidance,
                 logprobs=request.logprobs,
+                told_from=prompt.added if request.echo and request.logprobs >= 0 else None,
                 render_special=request.render_special,
                 shift=shift,
                 keep=prompt.keep,
@@ -237,21 +243,45 @@ class Preparer:
 
     def _text(self, request: TextRequest, template: Template, room: int) -> _Prompt:
         """Memory and prompt; the memory with the beginning of the text must stay."""
-        if request.memory:
-            memory = self._tokens(request.memory)
-            prompt = list(self._vocabulary.tokenize(request.prompt, special=False))
-        else:
-            whole = self._tokens(request.prompt)
-            start = self._vocabulary.tokenize("", special=True)
-            front = len(start) if tuple(whole[: len(start)]) == start else 0
-            memory, prompt = whole[:front], whole[front:]
+        memory, prompt, added = self._tokens_of(request)
         # A model cannot continue nothing at all; one without a token to begin with gets the one that ends its texts.
         if not memory and not prompt:
             memory = list(self._vocabulary.tokenize(self._model.bos_text or self._model.eos_text, special=False))
+        if request.suffix:
+            before, behind, gap = self._infill()
+            suffix = self._vocabulary.tokenize(request.suffix, special=False)
+            memory, prompt = [*memory, before], [*prompt, behind, *suffix, gap]
         tokens = self._within(prompt, memory, room)
         cut = len(memory) + len(prompt) - len(tokens)
         kept = min(len(memory), len(tokens))
-        return _Prompt(request.memory + request.prompt, tokens, Trimmed(0, cut) if cut else None, template, kept)
+        text = request.memory + request.prompt if isinstance(request.prompt, str) else ""
+        return _Prompt(text, tokens, Trimmed(0, cut) if cut else None, template, kept, added)
+
+    def _tokens_of(self, request: TextRequest) -> tuple[list[int], list[int], int]:
+        """Memory and prompt, and how many tokens were put in front of them."""
+        if not isinstance(request.prompt, str):
+            if max(request.prompt) >= self._model.vocabulary:
+                raise BadRequest(
+                    f"prompt has token ids that this model does not know; they go to {self._model.vocabulary - 1}.",
+                    "Send text, or ids of this model's own vocabulary.",
+                    param="prompt",
+                )
+            return [], list(request.prompt), 0
+        if request.memory:
+            return self._tokens(request.memory), list(self._vocabulary.tokenize(request.prompt, special=False)), 0
+        whole = self._tokens(request.prompt)
+        start = self._vocabulary.tokenize("", special=True)
+        added = len(start) if tuple(whole[: len(start)]) == start else 0
+        return whole[:added], whole[added:], added
+
+    def _infill(self) -> tuple[int, ...]:
+        if not self._model.infill:
+            raise BadRequest(
+                "suffix: the loaded model has no tokens for filling in the middle of a text.",
+                "Send the prompt alone, or load a model that was trained for that.",
+                param="suffix",
+            )
+        return self._model.infill
 
     def _within(self, prompt: ReadOnly[int], memory: ReadOnly[int], room: int) -> list[int]:
         """Both within ``room``. The beginning-of-text token stays in front: without it many models write nonsense."""
@@ -267,6 +297,8 @@ class Preparer:
 
 def _with_tags(request: TextRequest, preset: Preset) -> TextRequest:
     """The request with a model's tags in place of placeholders."""
+    if not isinstance(request.prompt, str):
+        return request
     memory, prompt = placeholders.in_prompt(request.memory, request.prompt, preset)
     return replace(request, memory=memory, prompt=prompt, stop=placeholders.in_stops(request.stop, preset))
 

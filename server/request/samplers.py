@@ -13,6 +13,8 @@ from server.request.fields import Fields
 
 TEMPERATURE = ("temperature", "temp")
 PENALTY = ("rep_pen", "repetition_penalty", "repeat_penalty")
+PENALTY_RANGE = ("rep_pen_range", "repetition_penalty_range", "repeat_last_n")
+MIROSTAT = ("mirostat", "mirostat_mode")
 STRONGEST_BIAS = 100.0
 LARGEST_NUMBER = 1e6
 LONGEST_ID = 9  # digits
@@ -34,13 +36,13 @@ def read_sampling(fields: Fields) -> Sampling:
         tfs=_number(fields, "tfs", "tfs_z", default=1.0),
         nsigma=_number(fields, "nsigma", "top_n_sigma", default=0.0),
         rep_pen=_strongest(fields, *PENALTY),
-        rep_pen_range=max(_whole(fields, "rep_pen_range", "repetition_penalty_range", "repeat_last_n", default=320), 0),
+        rep_pen_range=max(_whole(fields, *PENALTY_RANGE, default=320), 0),
         rep_pen_slope=_share(_number(fields, "rep_pen_slope", default=1.0)),
         presence_penalty=_number(fields, "presence_penalty", default=0.0),
         frequency_penalty=_number(fields, "frequency_penalty", default=0.0),
         seed=fields.whole("seed", "sampler_seed", default=-1),
         order=_order(fields.raw("sampler_order")[1]),
-        mirostat=_whole(fields, "mirostat", "mirostat_mode", default=0),
+        mirostat=_whole(fields, *MIROSTAT, default=0),
         mirostat_tau=_number(fields, "mirostat_tau", default=5.0),
         mirostat_eta=_number(fields, "mirostat_eta", default=0.1),
         dynatemp_range=spread,

@@ -12,7 +12,8 @@ from server.request.thinking import ThinkingWish
 
 @dataclass(frozen=True)
 class TextRequest:
-    """A reply that is asked for: to a ``chat``, or a ``prompt`` with a ``memory`` in front that is never cut off.
+    """A reply that is asked for: to a ``chat``, or a ``prompt`` with a ``memory`` in front that is never cut off. A
+    prompt may be token ids; with a ``suffix`` the reply is what stands between the two.
 
     ``adapter`` is the template the request brought along; ``forced`` are the tools of which it must call one.
     ``max_tokens`` None means the server's default reply length; ``context`` None means all of the model's context. With
@@ -20,11 +21,13 @@ class TextRequest:
     says whether a prompt that is too long may be shortened, None leaves it to the settings. A ``lenient`` request is
     served without its ``constraint`` if that cannot be used. ``banned`` are texts the reply must not say; ``negative``
     is the prompt that it is guided away from, with the strength ``guidance``, where 1 is none. ``logprobs`` likeliest
-    tokens are told with each token, -1 for nothing at all. ``placeholders`` in prompt, memory and stop texts stand for
+    tokens are told with each token, -1 for nothing at all; with ``echo`` those of the prompt are told as well. ``n``
+    replies are wanted, the best of ``best_of``. ``placeholders`` in prompt, memory and stop texts stand for
     the model's tags, unless that is switched off. ``unsupported`` are names of fields that ask for what there is not.
     """
 
-    prompt: str = ""
+    prompt: str | tuple[int, ...] = ""
+    suffix: str = ""
     memory: str = ""
     chat: Chat | None = None
     adapter: Preset | None = None
@@ -42,6 +45,9 @@ class TextRequest:
     guidance: float = 1.0
     negative: str = ""
     logprobs: int = -1
+    echo: bool = False
+    n: int = 1
+    best_of: int = 1
     render_special: bool = False
     placeholders: bool = True
     unsupported: tuple[str, ...] = ()

@@ -20,6 +20,11 @@ def read_text(body: dict[str, Any], name: str) -> str:
     return value
 
 
+def are_tokens(values: list[Any]) -> bool:
+    """Whether a list holds nothing but numbers that can be token ids; bool is a kind of int in Python."""
+    return bool(values) and all(type(value) is int and 0 <= value < LARGEST for value in values)
+
+
 def read_tokens(body: dict[str, Any], name: str) -> tuple[int, ...]:
     """The token ids in a field, which may be numbers as text; an absent one has none. Raises :class:`BadRequest`."""
     value = body.get(name)

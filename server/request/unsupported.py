@@ -34,9 +34,10 @@ NEUTRAL = {
 }
 
 
-def unsupported(body: dict[str, Any]) -> tuple[str, ...]:
-    """The names of such fields in a body."""
-    return tuple(name for name, neutral in NEUTRAL.items() if _asks(body.get(name), neutral))
+def unsupported(body: dict[str, Any], *known: str) -> tuple[str, ...]:
+    """The names of such fields in a body, without those that are ``known`` to its route."""
+    asked = (name for name, neutral in NEUTRAL.items() if _asks(body.get(name), neutral))
+    return tuple(name for name in asked if name not in known)
 
 
 def _asks(value: Any, neutral: Any) -> bool:

@@ -76,8 +76,9 @@ KOBOLD: Mapping[str, Field] = {
     **SAMPLING,
 }
 OPENAI: Mapping[str, Field] = {
-    "model": ("text", "any name; the loaded model answers"),
+    "model": ("text", "any name; the loaded model answers, or, with --loadonrequest, the one that is named"),
     "max_tokens": ("integer", "tokens of the reply at most; also max_completion_tokens"),
+    "n": ("integer", "how many replies are wanted, up to 128"),
     "stop": ("texts", "a text or a list of texts that end the reply"),
     "seed": ("integer", "the same seed gives the same reply"),
     "stream": ("flag", "send the reply in pieces while it is written"),

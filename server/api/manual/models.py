@@ -13,6 +13,7 @@ ENTRY = {
     "digest": "0123",
     "details": {"format": "gguf", "family": "llama", "parameter_size": "135M", "quantization_level": "Q4_1"},
 }
+LISTED = {"id": "my-model", "object": "model", "created": 1, "owned_by": "tavernkeep", "loaded": True}
 
 
 def _alike(path: str) -> tuple[str, ...]:
@@ -31,10 +32,11 @@ MODELS = (
     Route(
         MODEL,
         "/v1/models",
-        "The loaded model, in OpenAI's words.",
-        {"object": "list", "data": [{"id": "my-model", "object": "model", "created": 1, "owned_by": "tavernkeep"}]},
+        "The loaded model, and behind it the others in its folder, in OpenAI's words.",
+        {"object": "list", "data": [LISTED]},
         aliases=("/models",),
     ),
+    Route(MODEL, "/v1/models/{name}", "One of them.", LISTED, aliases=("/models/{name}",)),
     Route(
         MODEL, "/api/tags", "Ollama: the loaded models.", {"models": [{**ENTRY, "modified_at": "2026-01-01T12:00:00Z"}]}
     ),

@@ -15,7 +15,12 @@ RESULT: dict[str, Any] = {
     "prompt_tokens": 4,
     "completion_tokens": 4,
 }
-USAGE = {"prompt_tokens": 12, "completion_tokens": 8, "total_tokens": 20}
+USAGE = {
+    "prompt_tokens": 12,
+    "completion_tokens": 8,
+    "total_tokens": 20,
+    "prompt_tokens_details": {"cached_tokens": 0},
+}
 TIMES = {
     "total_duration": 520000000,
     "load_duration": 1000000,
@@ -122,7 +127,15 @@ REPLIES = (
         aliases=("/completions", "/v1/completion"),
         methods=POST,
         summary="Continue a prompt, in OpenAI's words; all of KoboldCpp's settings count here as well.",
-        takes={**PROMPT, **OPENAI, "logprobs": ("integer", "tell that many likeliest tokens beside each one")},
+        takes={
+            **PROMPT,
+            **OPENAI,
+            "prompt": ("any", "the text to continue, token ids, or a list of texts or of lists of token ids"),
+            "suffix": ("text", "what comes behind the reply, for models that fill in the middle"),
+            "echo": ("flag", "put the prompt before the reply, with its probabilities if they are asked for"),
+            "best_of": ("integer", "write that many replies and send the n likeliest"),
+            "logprobs": ("integer", "tell that many likeliest tokens beside each one"),
+        },
         example={"prompt": "Once upon", "max_tokens": 4, "stop": ["\n"]},
         answer={
             "id": "cmpl-1",

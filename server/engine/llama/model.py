@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,20 @@ from server.errors import ModelLoadError, TavernkeepError
 from server.events import LoadModel, ModelInfo
 
 DRAFT_ROOM = 32
+LONGEST_NUMBER = 64
+RECOMMENDED = {  # llama.cpp's key for general.sampling.*, and our name
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_TOP_K: "top_k",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_TOP_P: "top_p",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_MIN_P: "min_p",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_XTC_PROBABILITY: "xtc_probability",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_XTC_THRESHOLD: "xtc_threshold",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_TEMP: "temperature",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N: "rep_pen_range",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT: "rep_pen",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT: "mirostat",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_TAU: "mirostat_tau",
+    llama.LLAMA_MODEL_META_KEY_SAMPLING_MIROSTAT_ETA: "mirostat_eta",
+}
 INTERRUPTED = 2
 
 
@@ -168,7 +184,20 @@ class LlamaModel:
             devices=devices,
             cpu_variant=variant,
             tool_template=self._template(b"tool_use"),
+            vocabulary=self.vocabulary.size,
+            infill=self.vocabulary.infill_tokens(),
+            sampling=tuple(self._recommended()),
         )
+
+    def _recommended(self) -> Iterator[tuple[str, float]]:
+        """The sampler settings in the model's file."""
+        value = ctypes.create_string_buffer(LONGEST_NUMBER)
+        for key, name in RECOMMENDED.items():
+            if llama.llama_model_meta_val_str(self._model, llama.llama_model_meta_key_str(key), value, len(value)) >= 0:
+                with contextlib.suppress(ValueError):  # a file may hold anything
+                    number = float(value.value)
+                    if math.isfinite(number):
+                        yield name, number
 
     def _template(self, name: bytes | None) -> str:
         """A chat template of the model file by name, the ordinary one for None; "" where there is none."""

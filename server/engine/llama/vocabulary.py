@@ -69,6 +69,12 @@ class Vocabulary:
             for token in range(size)
         )
 
+    def infill_tokens(self) -> tuple[int, ...]:
+        """Those before the text in front of a gap, before the text behind it, and before what fills it; or none."""
+        find = (llama.llama_vocab_fim_pre, llama.llama_vocab_fim_suf, llama.llama_vocab_fim_mid)
+        found = tuple(int(each(self.pointer)) for each in find)
+        return found if min(found) >= 0 else ()
+
     @functools.cached_property
     def end_tokens(self) -> tuple[int, ...]:
         """Every token that ends a reply."""
