@@ -351,14 +351,14 @@ class Finished:
     """A reply has ended. Times are in seconds: reading the prompt, then generating.
 
     ``cached_tokens`` of the prompt were in the cache and did not have to be read. ``drafted`` tokens were guessed
-    ahead, ``accepted`` of them were right.
+    ahead, ``accepted`` of them were right. ``stop_text`` is the one that ended it, or "".
     """
 
     request_id: int
     reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
-    stopped_by_text: bool = False
+    stop_text: str = ""
     queue_seconds: float = 0.0
     prompt_seconds: float = 0.0
     decode_seconds: float = 0.0

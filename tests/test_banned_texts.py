@@ -80,7 +80,7 @@ def test_tokens_that_were_taken_back_are_not_counted():
 def test_a_stop_text_that_was_taken_back_has_never_stopped_anything():
     reply = Reply("say no. then", "no.", stop=(".",))
     assert reply.text == "say 0o"
-    assert reply.end.stopped_by_text
+    assert reply.end.stop_text
 
 
 def test_two_banned_texts_may_overlap():

@@ -86,7 +86,7 @@ def test_a_reply_ends_with_the_models_end_token():
     events = run(engine_with(FakeModel({"hi": "well met"}), ask(1, "hi")))
     assert text_of(events) == "well met"
     assert end_of(events).reason is FinishReason.STOP
-    assert not end_of(events).stopped_by_text
+    assert not end_of(events).stop_text
 
 
 def test_a_reply_ends_at_its_length():
@@ -130,7 +130,7 @@ def test_a_stop_string_is_cut_off():
     events = run(engine_with(FakeModel({"hi": "yes###no"}), ask(1, "hi", stop=("###",))))
     assert text_of(events) == "yes"
     assert end_of(events).reason is FinishReason.STOP
-    assert end_of(events).stopped_by_text
+    assert end_of(events).stop_text
 
 
 def test_a_stop_string_inside_one_token_is_cut_off():
@@ -175,7 +175,7 @@ def test_a_special_token_may_be_a_part_of_a_stop_text():
     model = FakeModel({"hi": [*tokens_of("yes"), 257, *tokens_of("\nuser: no")]})
     events = run(engine_with(model, ask(1, "hi", stop=("<|im_end|>\nuser",))))
     assert text_of(events) == "yes"
-    assert end_of(events).stopped_by_text
+    assert end_of(events).stop_text
 
 
 def test_one_that_was_not_the_beginning_of_a_stop_text_is_only_skipped():
@@ -868,7 +868,7 @@ def test_a_stop_string_inside_a_guess_ends_the_reply():
     model, engine = drafting({"hi": "yes#no more"}, ask(1, "hi", stop=("#",)))
     events = run(engine)
     assert text_of(events) == "yes"
-    assert end_of(events).stopped_by_text
+    assert end_of(events).stop_text
     assert model.samplers.made[0].given == end_of(events).completion_tokens == 4
     assert model.kv.tokens(0) == tokens_of("hiyes")
 

@@ -86,7 +86,7 @@ def test_the_story_of_a_request() -> None:
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.reason is FinishReason.STOP
-    assert finished.stopped_by_text
+    assert finished.stop_text
 
     # Back in the launcher the events land in the mailbox of the waiting route.
     generation = Generation(command, cancel=lambda _: None, genkey="", client="127.0.0.1", route="/v1/chat/completions")

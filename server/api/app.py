@@ -13,6 +13,7 @@ from server.api import (
     absent,
     addresses,
     admin,
+    anthropic,
     embeddings,
     guard,
     health,
@@ -65,6 +66,7 @@ def create_app(controller: Controller) -> Flask:
         saves,
         admin,
         openai,
+        anthropic,
         embeddings,
         ollama,
         absent,
@@ -88,6 +90,8 @@ def _dress(error: Exception) -> tuple[Response, int, dict[str, str]]:
     body = refusal.body(known)
     if request.blueprint == ollama.NAME:
         body["error"] = str(known)  # its clients show what stands there, whatever it is
+    elif request.blueprint == anthropic.NAME:
+        body |= anthropic.error_body(known, status)
     return jsonify(body), status, headers
 
 

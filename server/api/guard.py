@@ -29,7 +29,8 @@ OPEN_PATHS = frozenset(
 )
 OWN_KEY = "admin"  # the blueprint whose routes ask for a key of their own
 ALLOWED_HEADERS = (
-    "Accept, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With, apikey, genkey"
+    "Accept, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With, anthropic-beta,"
+    " anthropic-version, apikey, genkey"
 )
 
 

@@ -156,4 +156,4 @@ def _stop_reason(last: Finished | None) -> int:
     """KoboldCpp's code: -1 none yet, 0 out of tokens, 1 the model's own end, 2 a stop text."""
     if last is None:
         return -1
-    return 2 if last.stopped_by_text else STOP_REASONS[last.reason]
+    return 2 if last.stop_text else STOP_REASONS[last.reason]

@@ -157,7 +157,7 @@ def _add_replies(routes: Blueprint, controller: Controller) -> None:
 
     def remember(prepared: Prepared, text: str, finished: Finished) -> list[int]:
         """The token ids of prompt and reply. Where the model ended its turn itself, so does the conversation."""
-        ended = finished.reason is FinishReason.STOP and not finished.stopped_by_text
+        ended = finished.reason is FinishReason.STOP and not finished.stop_text
         turn = text + (controller.loaded_model().eos_text if ended else "")
         return [*prepared.tokens, *controller.tokenize(turn, special=False)]
 

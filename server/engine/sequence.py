@@ -116,7 +116,7 @@ class Sequence:
             reason=self.finished,
             prompt_tokens=len(self.request.prompt),
             completion_tokens=self.generated,
-            stopped_by_text=self.stream.stopped,
+            stop_text=self.stream.stop_text,
             queue_seconds=started - self.arrived,
             prompt_seconds=first - started,
             decode_seconds=now - first,

@@ -97,7 +97,12 @@ class TokenStream:
     @property
     def stopped(self) -> bool:
         """Whether a stop text has ended the reply."""
-        return self._stops.stopped
+        return bool(self._stops.found)
+
+    @property
+    def stop_text(self) -> str:
+        """The one that has, or "" if none has."""
+        return self._stops.found
 
     def stand_in(self, unwritten: str) -> bytes:
         """What is pushed in place of a special token with this text; nothing if there are too many of them."""
@@ -228,24 +233,23 @@ class _Stops:
         self._keep = keep
         self._spelled = {letter: text for text, letter in stand_ins.items()}
         self._held = ""
-        self.stopped = False
+        self.found = ""
 
     def push(self, text: str) -> str:
-        if self.stopped:
+        if self.found:
             return ""
         self._held += text
         found = self._marks.first(self._held)
         if found:
             start, end = found
-            self.stopped = True
-            kept = _replaced(self._held[start:end], self._spelled) if self._keep else ""
-            return self._held[:start] + kept
+            self.found = _replaced(self._held[start:end], self._spelled)
+            return self._held[:start] + (self.found if self._keep else "")
         length = self._marks.undecided(self._held)
         text, self._held = self._held[:length], self._held[length:]
         return text
 
     def finish(self) -> str:
-        return "" if self.stopped else self.take_back()
+        return "" if self.found else self.take_back()
 
     def take_back(self) -> str:
         """What is held, which then counts no longer."""

@@ -100,6 +100,17 @@ CHAT: Mapping[str, Field] = {
     "continue_assistant_turn": ("flag", "false begins a new turn behind an assistant's last one"),
     **OPENAI,
 }
+ANTHROPIC: Mapping[str, Field] = {
+    "messages": ("list", "the chat: role and content, a text or blocks of text, tool_use, tool_result and thinking"),
+    "system": ("any", "how the model should behave: a text, or blocks of text"),
+    "max_tokens": ("integer", "tokens of the reply at most"),
+    "stop_sequences": ("texts", "texts that end the reply"),
+    "tools": ("list", "functions that the model may call, each with a name and an input_schema"),
+    "tool_choice": ("object", "type auto, any, none, or tool with a name; disable_parallel_tool_use allows one call"),
+    "thinking": ("object", "type enabled, with budget_tokens, or disabled"),
+    "output_config": ("object", "format with the type json_schema and a schema; effort"),
+    "stream": ("flag", "send the reply in pieces while it is written"),
+}
 OLLAMA: Mapping[str, Field] = {
     "model": ("text", "any name; the loaded model answers"),
     "stream": ("flag", "on by default: a line of JSON for each piece"),

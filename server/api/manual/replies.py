@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.api.manual.fields import CHAT, GENKEY, KOBOLD, OLLAMA, OPENAI, PROMPT
+from server.api.manual.fields import ANTHROPIC, CHAT, GENKEY, KOBOLD, OLLAMA, OPENAI, PROMPT
 from server.api.manual.route import EITHER, POST, Route
 
 RESULT: dict[str, Any] = {
@@ -145,6 +145,33 @@ REPLIES = (
             "choices": [{"index": 0, "text": " a time", "finish_reason": "length", "logprobs": None}],
             "usage": USAGE,
         },
+    ),
+    Route(
+        "Replies",
+        "/v1/messages",
+        methods=POST,
+        summary="Anthropic: the next turn of a chat, streamed as Anthropic's events. All other settings count as well.",
+        takes=ANTHROPIC,
+        example={"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 8},
+        answer={
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "my-model",
+            "content": [{"type": "text", "text": "I keep this tavern."}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 12, "output_tokens": 8},
+        },
+    ),
+    Route(
+        "Replies",
+        "/v1/messages/count_tokens",
+        methods=POST,
+        summary="Anthropic: how many tokens such a chat has.",
+        takes=ANTHROPIC,
+        example={"messages": [{"role": "user", "content": "Who are you?"}]},
+        answer={"input_tokens": 12},
     ),
     Route(
         "Replies",
