@@ -39,6 +39,7 @@ api/                   routes and shapes, no logic
   choice.py            one choice of a reply in its words
   together.py          several replies to one request
   logprobs.py          probabilities in the shapes that clients read
+  responses.py         OpenAI's Responses dialect
   anthropic.py         the Anthropic dialect
   blocks.py            a reply as thoughts, texts and calls, for dialects that word it so
   embeddings.py        texts to vectors, for both of these dialects
@@ -56,6 +57,7 @@ request/               what is asked for
   unsupported.py       what is asked for and not there
   kobold.py            KoboldAI's JSON -> text request
   openai.py            OpenAI's JSON -> text request
+  responses.py         OpenAI's Responses JSON -> text request
   anthropic.py         Anthropic's JSON -> text request
   ollama.py            Ollama's JSON -> text request
   embeddings.py        a request for embeddings

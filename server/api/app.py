@@ -24,6 +24,7 @@ from server.api import (
     openapi,
     prompt,
     refusal,
+    responses,
     saves,
     tokens,
 )
@@ -66,6 +67,7 @@ def create_app(controller: Controller) -> Flask:
         saves,
         admin,
         openai,
+        responses,
         anthropic,
         embeddings,
         ollama,

@@ -12,31 +12,36 @@ from server.events import TextPiece, TokenLogprob
 Json = dict[str, Any]
 
 
-def of_chat(entries: Sequence[TokenLogprob]) -> Json | None:
+def of_chat(told: Sequence[TokenLogprob]) -> Json | None:
     """OpenAI's shape for chats; None where nobody asked for any."""
-    return {"content": [_entry(entry) for entry in entries], "refusal": None} if entries else None
+    return {"content": entries(told), "refusal": None} if told else None
 
 
-def of_text(entries: Sequence[TokenLogprob], offset: int = 0) -> Json | None:
+def entries(told: Sequence[TokenLogprob]) -> list[Json]:
+    """OpenAI's entries of chats and responses."""
+    return list(map(_entry, told))
+
+
+def of_text(told: Sequence[TokenLogprob], offset: int = 0) -> Json | None:
     """OpenAI's older shape for completions. ``offset`` letters of the reply came before these tokens."""
-    if not entries:
+    if not told:
         return None
-    tokens = [_text(entry.token) for entry in entries]
+    tokens = [_text(entry.token) for entry in told]
     lengths = map(len, tokens)
     return {
         "tokens": tokens,
-        "token_logprobs": [entry.logprob for entry in entries],
+        "token_logprobs": [entry.logprob for entry in told],
         "top_logprobs": [
-            None if entry.logprob is None else {_text(token): value for token, value in entry.top} for entry in entries
+            None if entry.logprob is None else {_text(token): value for token, value in entry.top} for entry in told
         ],
         "text_offset": list(itertools.accumulate(lengths, initial=offset))[:-1],
     }
 
 
-def both_shapes(entries: Sequence[TokenLogprob]) -> Json | None:
+def both_shapes(told: Sequence[TokenLogprob]) -> Json | None:
     """KoboldCpp's shape, which has the keys of both."""
-    text = of_text(entries)
-    return {"content": [_entry(entry) for entry in entries], **text} if text else None
+    text = of_text(told)
+    return {"content": entries(told), **text} if text else None
 
 
 def token_by_token(piece: TextPiece) -> list[TextPiece]:

@@ -38,6 +38,8 @@ def read_tools(value: Any) -> tuple[Tool, ...]:
 
 def read_tool_choice(value: Any, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], tuple[Tool, ...]]:
     """The tools the model may know of, and those of which it must call one, by ``tool_choice``."""
+    if isinstance(value, dict) and value.get("type") in ("auto", "none", *ANY_TOOL):
+        value = value["type"]
     if value is None or value in ("", "auto"):
         return tools, ()
     if value == "none":

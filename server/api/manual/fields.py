@@ -100,6 +100,19 @@ CHAT: Mapping[str, Field] = {
     "continue_assistant_turn": ("flag", "false begins a new turn behind an assistant's last one"),
     **OPENAI,
 }
+RESPONSES: Mapping[str, Field] = {
+    "input": ("any", "a text, or a list of messages, calls of functions (function_call) and their outputs"),
+    "instructions": ("text", "how the model should behave"),
+    "max_output_tokens": ("integer", "tokens of the reply at most"),
+    "text": ("object", "format: json_object, or json_schema with a schema"),
+    "tools": ("list", "functions that the model may call"),
+    "tool_choice": ("any", "auto, none, required, or one function"),
+    "parallel_tool_calls": ("flag", "false allows one call"),
+    "reasoning": ("object", "effort: none, low, medium or high"),
+    "include": ("texts", "message.output_text.logprobs tells probabilities, top_logprobs of how many"),
+    "truncation": ("text", "disabled refuses an input that is too long instead of shortening it"),
+    "stream": ("flag", "send the reply in pieces while it is written"),
+}
 ANTHROPIC: Mapping[str, Field] = {
     "messages": ("list", "the chat: role and content, a text or blocks of text, tool_use, tool_result and thinking"),
     "system": ("any", "how the model should behave: a text, or blocks of text"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.api.manual.fields import ANTHROPIC, CHAT, GENKEY, KOBOLD, OLLAMA, OPENAI, PROMPT
+from server.api.manual.fields import ANTHROPIC, CHAT, GENKEY, KOBOLD, OLLAMA, OPENAI, PROMPT, RESPONSES
 from server.api.manual.route import EITHER, POST, Route
 
 RESULT: dict[str, Any] = {
@@ -144,6 +144,23 @@ REPLIES = (
             "model": "my-model",
             "choices": [{"index": 0, "text": " a time", "finish_reason": "length", "logprobs": None}],
             "usage": USAGE,
+        },
+    ),
+    Route(
+        "Replies",
+        "/v1/responses",
+        aliases=("/responses",),
+        methods=POST,
+        summary="OpenAI's newer way to ask for a turn, streamed as its events. Nothing is kept: send the whole input.",
+        takes=RESPONSES,
+        example={"input": "Who are you?", "max_output_tokens": 8},
+        answer={
+            "id": "resp_1",
+            "object": "response",
+            "status": "completed",
+            "model": "my-model",
+            "output": [{"id": "msg_1_0", "type": "message", "role": "assistant", "content": []}],
+            "usage": {"input_tokens": 12, "output_tokens": 8, "total_tokens": 20},
         },
     ),
     Route(
