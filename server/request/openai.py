@@ -31,12 +31,18 @@ ALIASES = {
 
 MOST_LOGPROBS = 20
 MOST_CHOICES = 128  # OpenAI's limit
+REPLACED = {"functions": "tools", "function_call": "tool_choice"}  # OpenAI's first way to call
 SKIP_SPECIAL = ("skip_special_tokens",)
 
 
 def read_chat(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:
     """The body of ``/v1/chat/completions``; ``defaults`` are sampler settings of the server's template."""
     fields = Fields(body, strict=True)
+    for name, instead in REPLACED.items():
+        if body.get(name):
+            raise BadRequest(f"{name} is not read any more.", f"Send {instead} instead.", param=name)
+    if set(fields.texts("modalities")) - {"text"}:
+        raise BadRequest("modalities: this server writes text only.", "Leave it out.", param="modalities")
     adapter = _adapter(fields.mapping("adapter"))
     messages = read_messages(body.get("messages"))
     choice = body.get("tool_choice")

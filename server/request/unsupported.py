@@ -31,6 +31,7 @@ NEUTRAL = {
     "soft_prompt": "",
     "suffix": "",
     "use_beam_search": False,
+    "web_search_options": {},
 }
 
 
