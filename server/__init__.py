@@ -42,7 +42,7 @@ api/                   routes and shapes, no logic
   responses.py         OpenAI's Responses dialect
   anthropic.py         the Anthropic dialect
   blocks.py            a reply as thoughts, texts and calls, for dialects that word it so
-  embeddings.py        texts to vectors, for both of these dialects
+  embeddings.py        texts to vectors, and texts in order of relevance
   ollama.py            the Ollama dialect
   ollama_models.py     the loaded models in Ollama's words
   tokens.py            text to tokens and back, schemas to grammars

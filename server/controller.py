@@ -49,6 +49,7 @@ STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "
 QUEUE = 48
 KEPT_LINES = 1000
 PATIENCE = 60.0
+LONGEST_LOAD = 600.0
 
 
 class Controller:
@@ -192,6 +193,8 @@ class Controller:
             yield
             return
         with self._wanting:
+            with self._changed:
+                self._changed.wait_for(lambda: self._now.state is not EngineState.LOADING, LONGEST_LOAD)
             if not self._answers_with(path):
                 self._change_to(path)
             self._hold(1)
@@ -250,7 +253,8 @@ class Controller:
         choice = templates.read_choice(settings.chatcompletionsadapter)
         if choice:
             templates.check(choice, self._renderer)
-        problem = _problem_with(settings)
+        header = _header_of(settings)
+        problem = header if isinstance(header, ModelLoadError) else None
         if problem and self._now.state is EngineState.READY:
             raise problem
         # Set before listening, because the guard reads them from the first request on.
@@ -261,7 +265,8 @@ class Controller:
             self.settings = previous
             raise
         self._choice = choice
-        self.embedder.load(embedder_command(settings))
+        embeds = isinstance(header, ModelFile) and header.embeds
+        self.embedder.load(embedder_command(settings, model_embeds=embeds))
         if problem:
             self._change(state=EngineState.FAILED, sentence=str(problem))
         else:
@@ -434,10 +439,10 @@ class _WindowLog(logging.Handler):
         self._lines.append(LogLine(record.levelno, record.getMessage()))
 
 
-def _problem_with(settings: Settings) -> ModelLoadError | None:
-    """Why the files that the settings name cannot be used; None if they can, as far as their headers say."""
+def _header_of(settings: Settings) -> ModelFile | ModelLoadError:
+    """The model's header; or why the files that the settings name cannot be used, as far as their headers say."""
     try:
-        gguf.inspect(settings.model)
+        header = gguf.inspect(settings.model)
     except ModelLoadError as error:
         return error
     for name, paths in (("lora", settings.lora), ("draftmodel", (settings.draftmodel,))):
@@ -446,7 +451,7 @@ def _problem_with(settings: Settings) -> ModelLoadError | None:
                 gguf.inspect(path)
             except ModelLoadError as error:
                 return ModelLoadError(f"{name}: {error.message}", f"Check --{name}.")
-    return None
+    return header
 
 
 def _why(template: TemplateInfo) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Input = str | tuple[int, ...]
+
+@dataclass(frozen=True)
+class Pair:
+    """A ``document`` to be judged by how well it answers a ``query``; for models that judge."""
+
+    query: str
+    document: str
+
+
+Input = str | tuple[int, ...] | Pair
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,7 @@ class LoadEmbedder:
 @dataclass(frozen=True)
 class Embed:
     """Make a vector of each of ``inputs``, texts or token ids; the first of them is number ``first`` of its request.
+    A model that judges makes one number of each pair.
 
     One that is too long for the model is cut off with ``truncate``, and refused without it. Vectors are cut to
     ``dimensions`` numbers; 0 leaves them whole.
@@ -37,8 +47,8 @@ class Embed:
 
 @dataclass(frozen=True)
 class Embedded:
-    """The result of an :class:`Embed` call: vectors of length 1 as little-endian 32-bit floats, and the tokens read for
-    them; or a sentence on why there are none."""
+    """The result of an :class:`Embed` call: vectors of length 1, or judgements, as little-endian 32-bit floats, and the
+    tokens read for them; or a sentence on why there are none."""
 
     call_id: int
     vectors: tuple[bytes, ...] = ()

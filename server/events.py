@@ -117,6 +117,7 @@ class ModelInfo:
     ``chat_template`` is the Jinja text in its file, ``tool_template`` the one some models have for chats with tools.
     Token ids go up to ``vocabulary`` - 1. ``infill`` are the tokens before the text in front of a gap, before the text
     behind it, and before what fills it, if the model has them. ``sampling`` is what its file recommends for samplers.
+    One that ``judges`` tells how well texts fit together, and makes no vectors of them.
     """
 
     name: str
@@ -135,6 +136,7 @@ class ModelInfo:
     cpu_variant: str
     tool_template: str = ""
     vocabulary: int = 0
+    judges: bool = False
     infill: tuple[int, ...] = ()
     sampling: tuple[tuple[str, float], ...] = ()
 

@@ -55,12 +55,13 @@ def load_command(settings: Settings) -> LoadModel:
     )
 
 
-def embedder_command(settings: Settings) -> LoadEmbedder | None:
-    """What the embeddings model's engine is told to load."""
-    if not settings.embeddingsmodel:
+def embedder_command(settings: Settings, *, model_embeds: bool) -> LoadEmbedder | None:
+    """What the embeddings model's engine is told to load: without one of its own the model, if it is made for that."""
+    path = settings.embeddingsmodel or (settings.model if model_embeds else "")
+    if not path:
         return None
     return LoadEmbedder(
-        path=os.path.abspath(settings.embeddingsmodel),
+        path=os.path.abspath(path),
         context=settings.embeddingsmaxctx,
         gpu_layers=-1 if settings.embeddingsgpu else 0,
         threads=settings.threads or _default_threads(game_mode=settings.gamemode),

@@ -210,7 +210,10 @@ class Settings:
         False,
         "Guess the next tokens from the text so far, which speeds up replies that repeat parts of it.",
     )
-    embeddingsmodel: str = _setting("", "GGUF model that makes embeddings: vectors for searching texts by meaning.")
+    embeddingsmodel: str = _setting(
+        "",
+        "GGUF model that makes embeddings (vectors for searching texts by meaning), or judges how texts fit together.",
+    )
     embeddingsmaxctx: int = _setting(
         0,
         "Tokens of a text that the embeddings model reads at most; 0 is as many as it was trained for, up to 2048.",

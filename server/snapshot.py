@@ -9,7 +9,8 @@ from server.events import EngineState, EngineStats, ModelInfo
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a GGUF file says of itself without being loaded. ``size`` is in bytes; 0 and "": it does not say."""
+    """What a GGUF file says of itself without being loaded. ``size`` is in bytes; 0 and "": it does not say. It
+    ``embeds`` if it says how vectors of texts are made with it."""
 
     path: str
     size: int
@@ -19,6 +20,7 @@ class ModelFile:
     layers: int
     trained_context: int
     chat_template: str
+    embeds: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,19 @@ import openai
 import pytest
 
 from server.controller import STARTER_MODEL, Controller
-from server.embedding import Embed, Embedded, LoadEmbedder
+from server.embedding import Embed, Embedded, LoadEmbedder, Pair
 from server.engine.client import EngineClient
 from server.engine.embedder import Embedder
 from server.engine.llama.embeddings import EmbeddingModel
 from server.engine.llama.library import NativeLog
-from server.errors import BadRequest, ModelLoadError, ModelNotReady, NotAvailable
+from server.errors import BadRequest, ModelNotReady, NotAvailable
 from server.events import EngineState, ModelLoaded
 from server.request.embeddings import MOST_INPUTS, read_embeddings
 from tests import tiny_models
 from tests.conftest import Server, settings_for_tests, wait_until
 
 MEAN, FIRST, RANK = 1, 2, 4
+JUDGE = tiny_models.reader(RANK, cls_output_weight=(tiny_models.WIDTH, 1))
 SIZE = 576  # of the starter model's vectors
 CONTEXT = 64
 ROUTES = ("/v1/embeddings", "/embeddings", "/api/extra/embeddings")
@@ -140,10 +141,22 @@ def test_vectors_are_cut_to_dimensions_and_have_length_1_again(tmp_path):
     assert "at most 64" in embedded(model, "wolf", dimensions=65).problem
 
 
-def test_a_model_that_judges_pairs_of_texts_is_refused(tmp_path):
-    content = tiny_models.reader(RANK, cls_output_weight=(tiny_models.WIDTH, 1))
-    with pytest.raises(ModelLoadError, match="makes no vectors"):
-        model_of(tmp_path / "m.gguf", content)
+def test_a_model_that_judges_makes_one_number_of_a_pair_whatever_stands_beside_it(tmp_path):
+    model = model_of(tmp_path / "m.gguf", JUDGE)
+    assert model.info.judges
+    pairs = [Pair("who", text) for text in ("the bard", "a dragon", "b")]
+    together = made(model, *pairs)
+    assert together.shape == (3, 1)
+    assert len({float(score) for (score,) in together}) == 3
+    assert together == pytest.approx(np.array([made(model, pair)[0] for pair in pairs]), abs=1e-3)
+
+
+def test_a_document_that_is_too_long_loses_its_end_and_a_query_that_is_too_long_is_refused(tmp_path):
+    model = model_of(tmp_path / "m.gguf", JUDGE)
+    long = embedded(model, Pair("who", "the bard " * 100))
+    assert not long.problem
+    assert long.tokens == model.context
+    assert "leaves no room" in embedded(model, Pair("who " * 100, "the bard")).problem
 
 
 # --- what is asked for --------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.conftest import Server, settings_for_tests
 MODEL = "SmolLM2-135M-Instruct.Q4_1"
 QUESTION: Any = [{"role": "user", "content": "What is the weather in Whiterun?"}]
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+SAYING = r"I keep this tavern by the old river\."
 WEATHER = {"Whiterun": "snow", "Solitude": "rain"}
 TOOL: Any = {
     "type": "function",
@@ -167,9 +169,10 @@ def litellm() -> Any:
 @pytest.mark.filterwarnings("ignore")  # its own: how it uses pydantic and leaves its clients open
 def test_litellm_asks_whole_and_streamed(server: Server, litellm: Any) -> None:
     options = {"model": "openai/any", "api_base": f"{server.base}/v1", "api_key": "x", "messages": QUESTION}
-    options |= {"max_tokens": 8, "temperature": 0, "num_retries": 0}
+    options |= {"max_tokens": 40, "num_retries": 0, "extra_body": {"regex": SAYING}}
     whole = litellm.completion(**options)
-    assert whole.usage.completion_tokens == 8
+    assert whole.usage.completion_tokens > 3
+    assert re.fullmatch(SAYING, whole.choices[0].message.content)
     chunks = list(litellm.completion(**options, stream=True))
     said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert said == whole.choices[0].message.content
@@ -205,10 +208,11 @@ def langchain(server: Server, **options: Any) -> ChatOpenAI:
 
 
 def test_langchain_streams_what_it_invokes(server: Server) -> None:
-    model = langchain(server, max_completion_tokens=8)
+    model = langchain(server, extra_body={"regex": SAYING})
     whole = model.invoke("Who are you?")
     assert whole.usage_metadata
-    assert whole.usage_metadata["output_tokens"] == 8
+    assert whole.usage_metadata["output_tokens"] > 3
+    assert re.fullmatch(SAYING, str(whole.content))
     assert "".join(str(chunk.content) for chunk in model.stream("Who are you?")) == whole.content
 
 
@@ -223,3 +227,29 @@ def test_langchain_gets_a_class(server: Server) -> None:
     for method in ("json_schema", "function_calling"):
         structured = langchain(server).with_structured_output(Npc, method=method)
         assert isinstance(structured.invoke("Invent a guard."), Npc)
+
+
+# --- too much ---
+
+
+@pytest.mark.parametrize("size", [32 * 1024 * 1024 + 1, 40 * 1024 * 1024, 2**40])
+def test_a_request_that_is_too_large_is_told_so_in_json(server: Server, size: int) -> None:
+    connection = server.connect()
+    lines = ("POST /v1/chat/completions HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {size}", "", "")
+    connection.sendall("\r\n".join(lines).encode())
+    if size < 33 * 1024 * 1024:  # read first, and then refused
+        connection.sendall(b" " * size)
+    head, _, body = read_to_end_of(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    error = json.loads(body)["error"]
+    assert error["type"] == "invalid_request_error"
+    assert "larger than" in error["message"]
+
+
+def read_to_end_of(connection: Any) -> bytes:
+    """An answer with its length in its head."""
+    with connection, connection.makefile("rb") as stream:
+        head = b"".join(iter(stream.readline, b"\r\n"))
+        length = next(int(line.split(b":")[1]) for line in head.splitlines() if line.lower().startswith(b"content-le"))
+        body: bytes = stream.read(length)
+        return head + b"\r\n" + body

@@ -1,15 +1,15 @@
-"""Embeddings for the KoboldCpp and OpenAI dialects: routes and shapes, no logic."""
+"""Embeddings for the KoboldCpp and OpenAI dialects, and texts in order of relevance: routes and shapes, no logic."""
 
 from __future__ import annotations
 
 import base64
-import struct
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 
 from server.api import caller
-from server.request.embeddings import read_embeddings
+from server.engine.embedder import numbers
+from server.request.embeddings import read_embeddings, read_rerank
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -40,12 +40,31 @@ def blueprint(controller: Controller) -> Blueprint:
             "usage": {"prompt_tokens": made.tokens, "total_tokens": made.tokens},
         }
 
+    @routes.post("/v1/rerank")
+    @routes.post("/rerank")
+    @routes.post("/v1/reranking")
+    @routes.post("/reranking")
+    def rerank() -> dict[str, Any] | Response:
+        asked = read_rerank(caller.body())
+        ranking = controller.embedder.rank(asked.query, asked.documents, caller.gone())
+        if ranking is None:
+            return Response(status=caller.CLIENT_GONE)
+        best = sorted(range(len(ranking.scores)), key=lambda index: -ranking.scores[index])[: asked.most]
+        return {
+            "object": "list",
+            "model": ranking.model,
+            "results": [
+                {
+                    "index": index,
+                    "relevance_score": ranking.scores[index],
+                    **({"document": {"text": asked.documents[index]}} if asked.return_documents else {}),
+                }
+                for index in best
+            ],
+            "usage": {"prompt_tokens": ranking.tokens, "total_tokens": ranking.tokens},
+        }
+
     return routes
-
-
-def numbers(vector: bytes) -> list[float]:
-    """A vector as JSON has it."""
-    return list(struct.unpack(f"<{len(vector) // 4}f", vector))
 
 
 def encoded(vector: bytes) -> str:

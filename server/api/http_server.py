@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 
 import psutil
 from waitress import wasyncore
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.server import create_server
-from waitress.task import WSGITask
+from waitress.task import ErrorTask, WSGITask
 
-from server.errors import PortInUse, TavernkeepError
+from server.api import refusal
+from server.errors import BadRequest, PortInUse, TavernkeepError
 
 SPARE_THREADS = 16
-MAX_BODY = 33 * 1024 * 1024
+MIB = 1024 * 1024
+MAX_BODY = 33 * MIB
 MAX_HEADERS = 64 * 1024
 CONNECTIONS = 512
 LOOP_SECONDS = 1.0
@@ -43,8 +47,25 @@ class _Task(WSGITask):
         return header
 
 
+class _Refusal(ErrorTask):
+    """What waitress refuses before there is a request: one that is too large, or no HTTP at all."""
+
+    def execute(self) -> None:
+        request: Any = self.request
+        error = request.error
+        large = error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        known = BadRequest(f"The request is larger than {MAX_BODY // MIB} MB." if large else f"{error.body}.")
+        body = json.dumps(refusal.body(known)).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers = [("Content-Type", "application/json")]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
 class _Channel(HTTPChannel):
     task_class = _Task
+    error_task_class = _Refusal
 
 
 class HttpServer:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response
 
 from server.api import caller, logprobs, ollama_models, sse
-from server.api.embeddings import numbers
 from server.engine.client import Generation
-from server.engine.embedder import Embeddings
+from server.engine.embedder import Embeddings, numbers
 from server.errors import NotAvailable, TavernkeepError
 from server.events import Finished, FinishReason, TextPiece, TokenLogprob
 from server.prompt.message import ToolCall

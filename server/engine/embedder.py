@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import operator
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.embedding import Input, LoadEmbedder
+from server.embedding import Input, LoadEmbedder, Pair
 from server.engine.client import EngineClient
 from server.errors import ModelLoadError, ModelNotReady, NotAvailable, ServerBusy
 from server.events import EngineEvent, LogLine, ModelFailed, ModelInfo, ModelLoaded
@@ -33,6 +35,20 @@ class Embeddings:
     vectors: tuple[bytes, ...]
     tokens: int
     model: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well each document of a request answers its query: the larger, the better."""
+
+    scores: tuple[float, ...]
+    tokens: int
+    model: str
+
+
+def numbers(vector: bytes) -> tuple[float, ...]:
+    """A vector's numbers."""
+    return struct.unpack(f"<{len(vector) // 4}f", vector)
 
 
 class Embedder:
@@ -96,6 +112,35 @@ class Embedder:
         Raises :class:`NotAvailable` without an embeddings model, :class:`ModelNotReady`, :class:`ServerBusy`, and
         :class:`BadRequest` for an input that cannot be used.
         """
+        _, model = self._ready()
+        if model.judges:
+            raise NotAvailable(
+                f"{model.name} judges how well texts fit together; it makes no vectors of them.",
+                "Start the server with another --embeddingsmodel.",
+            )
+        return self._made(inputs, gone, truncate=truncate, dimensions=dimensions)
+
+    def rank(self, query: str, documents: ReadOnly[str], gone: Callable[[], bool]) -> Ranking | None:
+        """How well each document answers a query; None when ``gone`` tells that the client has left.
+
+        A model that judges says it itself; of others' vectors it is the cosine. Raises as :meth:`embed` does.
+        """
+        _, model = self._ready()
+        if model.judges:
+            made = self._made([Pair(query, document) for document in documents], gone)
+            if made is None:
+                return None
+            return Ranking(tuple(numbers(vector)[0] for vector in made.vectors), made.tokens, made.model)
+        made = self._made([query, *documents], gone)
+        if made is None:
+            return None
+        asked, *others = map(numbers, made.vectors)
+        scores = tuple(sum(map(operator.mul, asked, other)) for other in others)
+        return Ranking(scores, made.tokens, made.model)
+
+    def _made(
+        self, inputs: ReadOnly[Input], gone: Callable[[], bool], *, truncate: bool = True, dimensions: int = 0
+    ) -> Embeddings | None:
         engine, model = self._ready()
         vectors: list[bytes] = []
         tokens = 0

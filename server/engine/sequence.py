@@ -57,7 +57,7 @@ class Sequence:
         self.forbidden = defaultdict(frozenset)
         self.guide = None
         if request.guidance:
-            alike = replace(request, prompt=request.guidance.negative, guidance=None, banned=())
+            alike = replace(request, prompt=request.guidance.negative, guidance=None, banned=(), told_from=None)
             self.guide = Sequence(alike, self.arrived, TokenStream())
         asked = self.request.sampling.seed
         self.seed = asked & 0x7FFFFFFF if asked >= 0 else random.getrandbits(31)

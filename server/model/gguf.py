@@ -98,6 +98,7 @@ class _Header:
             layers=_whole(metadata.get(f"{architecture}.block_count")),
             trained_context=_whole(metadata.get(f"{architecture}.context_length")),
             chat_template=_text(metadata.get("tokenizer.chat_template")),
+            embeds=_whole(metadata.get(f"{architecture}.pooling_type")) > 0,
         )
 
     def _check_tensors(self, count: int, metadata: dict[str, object]) -> None:

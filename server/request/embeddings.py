@@ -47,6 +47,41 @@ def read_embeddings(body: dict[str, Any], *, may_be_empty: bool = False) -> Embe
     )
 
 
+@dataclass(frozen=True)
+class RerankRequest:
+    """``documents`` that are to be put in order by how well they answer ``query``; the first ``most`` are wanted."""
+
+    query: str
+    documents: tuple[str, ...]
+    most: int
+    return_documents: bool
+
+
+def read_rerank(body: dict[str, Any]) -> RerankRequest:
+    """The body that Jina's and Cohere's clients and llama-server's send. Raises :class:`BadRequest`."""
+    fields = Fields(body, strict=True)
+    query = fields.text("query")
+    if not query:
+        raise BadRequest("query is empty.", "Send a text.", param="query")
+    given = fields.raw("documents", "texts")[1]
+    if not isinstance(given, list) or not given:
+        raise BadRequest("documents must be a list with at least one text.", param="documents")
+    if len(given) > MOST_INPUTS:
+        raise BadRequest(f"documents has {len(given)} texts, and {MOST_INPUTS} are the most.", param="documents")
+    most = fields.whole("top_n", default=len(given))
+    if most < 1:
+        raise BadRequest("top_n must be at least 1.", param="top_n")
+    documents = tuple(_document(f"documents[{index}]", entry) for index, entry in enumerate(given))
+    return RerankRequest(query, documents, most, fields.flag("return_documents", default=False))
+
+
+def _document(where: str, entry: Any) -> str:
+    text = entry.get("text") if isinstance(entry, dict) else entry
+    if not isinstance(text, str) or not text:
+        raise BadRequest(f"{where} must be text that is not empty.", param=where)
+    return text
+
+
 def _inputs(value: Any) -> tuple[Input, ...]:
     """A text, a list of texts, a list of token ids, or a list of such lists."""
     if value in NOTHING:

@@ -30,6 +30,12 @@ TIMES = {
     "eval_duration": 430000000,
 }
 OLLAMA_HEAD = {"model": "any:latest", "created_at": "2026-01-01T12:00:00Z"}
+RANKED = {
+    "object": "list",
+    "model": "my-embeddings",
+    "results": [{"index": 1, "relevance_score": 0.9}],
+    "usage": {"prompt_tokens": 12, "total_tokens": 12},
+}
 VECTORS = {
     "object": "list",
     "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
@@ -249,7 +255,7 @@ EMBEDDINGS = (
         "/v1/embeddings",
         aliases=("/embeddings", "/api/extra/embeddings"),
         methods=POST,
-        summary="Vectors of length 1 for texts; needs --embeddingsmodel.",
+        summary="Vectors of length 1 for texts; needs --embeddingsmodel, or a model that is made for them.",
         takes={
             "input": ("any", "a text, a list of texts, or token ids"),
             "model": ("text", "any name"),
@@ -259,6 +265,21 @@ EMBEDDINGS = (
         },
         example={"input": ["A tavern in the snow"]},
         answer=VECTORS,
+    ),
+    Route(
+        "Embeddings",
+        "/v1/rerank",
+        aliases=("/rerank", "/v1/reranking", "/reranking"),
+        methods=POST,
+        summary="Texts in order of how well they answer a query, with the embeddings model or one that judges.",
+        takes={
+            "query": ("text", "what is asked"),
+            "documents": ("list", "texts, or objects with a text"),
+            "top_n": ("integer", "only the best so many"),
+            "return_documents": ("flag", "send the texts back as well"),
+        },
+        example={"query": "Who sings?", "documents": ["The mine is deep.", "The bard sings."]},
+        answer=RANKED,
     ),
     Route(
         "Embeddings",

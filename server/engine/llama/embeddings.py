@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from server.embedding import Embed, Embedded, Input, LoadEmbedder
+from server.embedding import Embed, Embedded, Input, LoadEmbedder, Pair
 from server.engine.llama.library import NativeLog, architecture, llama, load_backends
 from server.engine.llama.vocabulary import Vocabulary
 from server.errors import BadRequest, ModelLoadError, TavernkeepError
@@ -25,7 +25,8 @@ PACKED = 512  # tokens of several texts that are read at once; llama.cpp reserve
 class EmbeddingModel:
     """A loaded model, of the kinds that only read (BERT's family) or of those that write.
 
-    The vectors of a text's tokens are pooled as the model's file says, and averaged where it says nothing.
+    The vectors of a text's tokens are pooled as the model's file says, and averaged where it says nothing. A model
+    whose file says that it ranks makes one number of a pair of texts, the larger the better they fit together.
     ``on_progress`` is called with the loaded fraction, 0 to 1. Raises :class:`ModelLoadError` with a sentence.
     """
 
@@ -41,7 +42,8 @@ class EmbeddingModel:
         self._run = llama.llama_encode if llama.llama_model_has_encoder(self._model) else llama.llama_decode
         self._memory = llama.llama_get_memory(self._context)
         self._batch = llama.llama_batch_init(self.context, 0, 1)
-        self._size: int = llama.llama_model_n_embd_out(self._model)
+        self._judges = llama.llama_pooling_type(self._context) == llama.LLAMA_POOLING_TYPE_RANK
+        self._size: int = (llama.llama_model_n_cls_out if self._judges else llama.llama_model_n_embd_out)(self._model)
         self._vocabulary = Vocabulary(self._model)
         self._ending = self._find_ending()
         self.info = self._describe(spec.path, trained, devices, native_log.cpu_variant())
@@ -59,12 +61,17 @@ class EmbeddingModel:
             vectors = [
                 vector for packed in _packed(texts, min(PACKED, self.context)) for vector in self._vectors(packed)
             ]
-            cut = [_normalised(vector[: command.dimensions or self._size]) for vector in vectors]
+            cut = [self._cut(vector, command.dimensions) for vector in vectors]
         except TavernkeepError as error:
             return Embedded(command.call_id, problem=str(error))
         return Embedded(command.call_id, tuple(vector.tobytes() for vector in cut), sum(map(len, texts)))
 
+    def _cut(self, vector: Any, dimensions: int) -> Any:
+        return vector[:1] if self._judges else _normalised(vector[: dimensions or self._size])
+
     def _tokens(self, given: Input, name: str, *, truncate: bool) -> list[int]:
+        if isinstance(given, Pair):
+            return self._pair_tokens(given)
         ids = self._vocabulary.tokenize(given, special=True) if isinstance(given, str) else list(given)
         if not ids:
             raise BadRequest(f"{name} is empty.", "Send some text.")
@@ -81,6 +88,26 @@ class EmbeddingModel:
             )
         ending = self._ending if isinstance(given, str) else []
         return [*ids[: self.context - len(ending)], *ending]
+
+    def _pair_tokens(self, pair: Pair) -> list[int]:
+        """Both texts as the model's file says, else one behind the other with the tokens between them that it wants, as
+        llama-server does it. A document that is too long loses its end."""
+        template = llama.llama_model_chat_template(self._model, b"rerank")
+        if template:
+            text = template.decode("utf-8", "replace").replace("{query}", pair.query)
+            ids = self._vocabulary.tokenize(text.replace("{document}", pair.document), special=True)
+            return ids[: self.context]
+        pointer = self._vocabulary.pointer
+        end, gap = llama.llama_vocab_eos(pointer), llama.llama_vocab_sep(pointer)
+        ends = [gap if end < 0 else end] if llama.llama_vocab_get_add_eos(pointer) else []
+        starts = [llama.llama_vocab_bos(pointer)] if llama.llama_vocab_get_add_bos(pointer) else []
+        gaps = [gap] if llama.llama_vocab_get_add_sep(pointer) else []
+        query, document = (self._vocabulary.tokenize(text, special=False) for text in (pair.query, pair.document))
+        front = [*starts, *query, *ends, *gaps]
+        room = self.context - len(front) - len(ends)
+        if room < 1:
+            raise BadRequest(f"query leaves no room for a document: this model reads {self.context} tokens.")
+        return [*front, *document[:room], *ends]
 
     def _vectors(self, texts: ReadOnly[ReadOnly[int]]) -> list[Any]:
         """The vectors of texts that fit into one batch, read together."""
@@ -131,13 +158,7 @@ class EmbeddingModel:
     def _open_context(self, spec: LoadEmbedder) -> Any:
         """The context, with the model's own pooling, or the mean where it names none."""
         context = self._context_with(spec, llama.LLAMA_POOLING_TYPE_UNSPECIFIED)
-        pooling = llama.llama_pooling_type(context)
-        if pooling == llama.LLAMA_POOLING_TYPE_RANK:
-            raise ModelLoadError(
-                f"{Path(spec.path).name} judges how well texts fit together; it makes no vectors of them.",
-                "Choose an embeddings model.",
-            )
-        if pooling != llama.LLAMA_POOLING_TYPE_NONE:
+        if llama.llama_pooling_type(context) != llama.LLAMA_POOLING_TYPE_NONE:
             return context
         llama.llama_free(context)
         return self._context_with(spec, llama.LLAMA_POOLING_TYPE_MEAN)
@@ -173,6 +194,7 @@ class EmbeddingModel:
             eos_text="",
             devices=devices,
             cpu_variant=variant,
+            judges=self._judges,
         )
 
 

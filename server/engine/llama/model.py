@@ -61,7 +61,10 @@ class LlamaModel:
         self.draft_room = DRAFT_ROOM if spec.draft_tokens and layout.can_trim else 0
         self._context = self._open_context(spec, layout)
         if not llama.llama_get_memory(self._context) or not llama.llama_model_has_decoder(self._model):
-            raise ModelLoadError(f"{Path(spec.path).name} is no model that writes text.", "Choose another model.")
+            raise ModelLoadError(
+                f"{Path(spec.path).name} is no model that writes text.",
+                "Choose another one for that; one that makes embeddings is asked on /v1/embeddings.",
+            )
         self.kv = KVCache(self._context, layout, shift=spec.shift)
         self.context = self.kv.cells
         self.batch: int = min(spec.batch, self.context)

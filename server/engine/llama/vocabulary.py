@@ -35,6 +35,10 @@ class Vocabulary:
         room = len(data) + 8
         tokens = (llama.llama_token * room)()
         count = llama.llama_tokenize(self.pointer, data, len(data), tokens, room, special, True)
+        if count < 0:  # that many are needed: a vocabulary without a token for the blank writes it in three bytes
+            room = -count
+            tokens = (llama.llama_token * room)()
+            count = llama.llama_tokenize(self.pointer, data, len(data), tokens, room, special, True)
         if count < 0:
             raise TavernkeepError(f"The text of {len(data)} bytes cannot be tokenized.")
         return list(tokens[:count])
