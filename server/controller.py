@@ -114,7 +114,7 @@ class Controller:
         """End one reply at the next step; unknown ids are ignored."""
         for generation in self.generations():
             if generation.request.request_id == request_id:
-                generation.cancel()
+                generation.abort()
 
     def snapshot(self) -> Snapshot:
         """The state now; cheap enough to call ten times a second."""
@@ -223,7 +223,7 @@ class Controller:
         """Stop the replies of ``genkey`` (or of a client that uses none); True if there were any."""
         generations = to_abort(self.generations(), genkey, client)
         for generation in generations:
-            generation.cancel()
+            generation.abort()
         return bool(generations)
 
     def generations(self) -> list[Generation]:

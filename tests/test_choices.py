@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from server.events import EngineState
 from tests import tiny_models
-from tests.conftest import Server, settings_for_tests
+from tests.conftest import Server, settings_for_tests, wait_until
 from tests.test_gguf import FLOAT32, STRING, UINT32
 
 COUNTING = "one two three four five six one two three"
@@ -117,6 +118,24 @@ def test_the_best_of_several_come_likeliest_first(server: Server) -> None:
 def test_probabilities_that_only_best_of_needs_are_not_told(server: Server) -> None:
     (choice,) = complete(server, prompt="A name:", temperature=1, best_of=2)["choices"]
     assert choice["logprobs"] is None
+
+
+def test_an_abort_ends_those_that_run_and_those_that_wait(server: Server) -> None:
+    answers: list[Any] = []
+    body = {"prompt": ["Once upon a time"] * 20, "max_tokens": 1500, "ignore_eos": True, "genkey": "KCPPmany"}
+    asking = threading.Thread(target=lambda: answers.append(server.post("/v1/completions", body).json))
+    asking.start()
+    wait_until(lambda: server.snapshot().stats.running >= 8, "eight replies")
+    server.post("/api/extra/abort", {"genkey": "KCPPmany"})
+    asking.join()
+    assert len(answers[0]["choices"]) == 8
+    assert answers[0]["usage"]["completion_tokens"] < 8 * 1500
+
+
+def test_where_only_one_may_run_several_come_one_after_the_other(own_server: Server) -> None:
+    own_server.controller.start(settings_for_tests(multiuser=0))
+    own_server.wait_for(EngineState.READY)
+    assert [choice["index"] for choice in complete(own_server, prompt=["a", "b", "c"])["choices"]] == [0, 1, 2]
 
 
 # --- prompts that are tokens ---

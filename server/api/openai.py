@@ -107,14 +107,14 @@ def blueprint(controller: Controller) -> Blueprint:
             )
 
         if first.stream:
-            stream = _Stream(together, head, choice, prepared, include_usage=first.include_usage)
+            stream = _Stream(together, head, choice, prepared, first)
             return sse.response(together, stream.frames(caller.gone()), headers)
         if sse.collect(together, caller.gone(), _until_called(together, first)) is None:
             return Response(status=caller.CLIENT_GONE)
         chosen = _best(together.begun, first)
         choices = [choice(place, index).whole(_end_of(together.begun[place])) for index, place in enumerate(chosen)]
         ends = [_end_of(each) for each in together.begun]
-        return {**head, "choices": choices, **_figures(ends, prepared)}, 200, headers
+        return {**head, "choices": choices, **_figures(ends[:: first.best_of], ends, prepared)}, 200, headers
 
     return routes
 
@@ -144,7 +144,7 @@ def _best(replies: Sequence[Generation], request: TextRequest) -> list[int]:
         return list(range(len(replies)))
     chosen: list[int] = []
     for start in range(0, len(replies), request.best_of):
-        places = range(start, start + request.best_of)
+        places = range(start, min(start + request.best_of, len(replies)))
         chosen += sorted(places, key=lambda place: -_likelihood(replies[place]))[: request.n]
     return chosen
 
@@ -186,14 +186,14 @@ class _Stream:
         head: Json,
         choice: Callable[[int, int], Choice],
         prepared: Sequence[Prepared],
-        *,
-        include_usage: bool,
+        request: TextRequest,
     ) -> None:
         self._together = together
-        self._head = {**head, **({"usage": None} if include_usage else {})}
+        self._head = {**head, **({"usage": None} if request.include_usage else {})}
         self._choice = choice
         self._prepared = prepared
-        self._include_usage = include_usage
+        self._include_usage = request.include_usage
+        self._again = request.best_of
         self._choices: dict[int, Choice] = {}
         self._ends: dict[int, Finished] = {}
 
@@ -219,7 +219,8 @@ class _Stream:
         chunks = b"".join(map(self._chunk, parts))
         if self._together.left:
             return chunks + self._chunk(last)
-        figures = _figures([self._ends[each] for each in sorted(self._ends)], self._prepared)
+        ends = [self._ends[each] for each in sorted(self._ends)]
+        figures = _figures(ends[:: self._again], ends, self._prepared)
         timings = {"timings": figures["timings"]}
         if not self._include_usage:
             return chunks + sse.data_frame({**self._head, "choices": [last], **timings}) + sse.DONE
@@ -235,10 +236,12 @@ def _fingerprint(model: ModelInfo) -> str:
     return f"fp_{hashlib.sha256(repr(facts).encode()).hexdigest()[:10]}"
 
 
-def _figures(ends: Sequence[Finished], prepared: Sequence[Prepared]) -> Json:
-    """Token counts as OpenAI has them, each prompt counted once, and llama-server's ``timings``, where what happened at
-    the same time counts once. ``trimmed`` is ours, and only there when something was left out of a prompt."""
-    prompts = ends[:: len(ends) // len(prepared)]
+def _figures(prompts: Sequence[Finished], ends: Sequence[Finished], prepared: Sequence[Prepared]) -> Json:
+    """Token counts as OpenAI has them, and llama-server's ``timings``, where what ran at the same time counts once.
+
+    ``prompts`` are the first reply to each prompt, so that it is counted once, and ``ends`` all replies. ``trimmed`` is
+    ours, and only there when something was left out of a prompt.
+    """
     prompt_tokens = sum(end.prompt_tokens for end in prompts)
     cached = sum(end.cached_tokens for end in prompts)
     written = sum(end.completion_tokens for end in ends)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as ReadOnly
 
 from server.engine.client import Generation, Mailbox, events_of
-from server.errors import TavernkeepError
+from server.errors import ServerBusy, TavernkeepError
 from server.events import Finished, TextPiece
 
 AT_ONCE = 8  # so that one request leaves room for others
@@ -27,8 +27,7 @@ class Together:
         self._mailbox: Mailbox = queue.SimpleQueue()
         self.begun: list[Generation] = []
         try:
-            while self._waiting and len(self.begun) < AT_ONCE:
-                self._begin_next()
+            self._begin_more()
         except TavernkeepError:
             self.cancel()
             raise
@@ -44,13 +43,16 @@ class Together:
             generation.cancel()
 
     def events(self, silence: float) -> Iterator[TextPiece | Finished | None]:
-        """As those of :meth:`Generation.events`, to the end of the last one. An error of one ends all."""
+        """As those of :meth:`Generation.events`, to the end of the last one. An error of one ends all, and after an
+        abort no other one begins."""
         try:
             for event in events_of(self._mailbox, silence):
                 if isinstance(event, Finished):
                     self.left -= 1
-                    if self._waiting:
-                        self._begin_next()
+                    if any(generation.aborted for generation in self.begun):
+                        self.left -= len(self._waiting)
+                        self._waiting.clear()
+                    self._begin_more()
                 yield event
                 if not self.left:
                     return
@@ -58,5 +60,13 @@ class Together:
             self.cancel()
             raise
 
-    def _begin_next(self) -> None:
-        self.begun.append(self._waiting.popleft()(self._mailbox))
+    def _begin_more(self) -> None:
+        """Start as many as there are places; where others have taken them, some now and more when one has ended."""
+        while self._waiting and self.left - len(self._waiting) < AT_ONCE:
+            try:
+                self.begun.append(self._waiting[0](self._mailbox))
+            except ServerBusy:
+                if self.left == len(self._waiting):
+                    raise
+                return
+            self._waiting.popleft()

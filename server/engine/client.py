@@ -92,6 +92,7 @@ class Generation:
         self.thought = ""
         self.logprobs: list[TokenLogprob] = []
         self.tokens = 0
+        self.aborted = False
         self.finished: Finished | None = None
         self.error: TavernkeepError | None = None
         self._cancel = cancel
@@ -100,6 +101,11 @@ class Generation:
     @property
     def over(self) -> bool:
         return self.finished is not None or self.error is not None
+
+    def abort(self) -> None:
+        """As :meth:`cancel`, because somebody does not want the reply any more."""
+        self.aborted = True
+        self.cancel()
 
     def cancel(self) -> None:
         """Ask the engine to end it; the :class:`Finished` event still comes. Harmless when it is over."""
