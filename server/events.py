@@ -354,6 +354,7 @@ class Finished:
 
     ``cached_tokens`` of the prompt were in the cache and did not have to be read. ``drafted`` tokens were guessed
     ahead, ``accepted`` of them were right. ``stop_text`` is the one that ended it, or "".
+    ``thought_tokens`` of the completion were thought, with the tags that end thoughts.
     """
 
     request_id: int
@@ -368,6 +369,7 @@ class Finished:
     cached_tokens: int = 0
     drafted: int = 0
     accepted: int = 0
+    thought_tokens: int = 0
 
 
 @dataclass(frozen=True)

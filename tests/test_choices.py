@@ -66,6 +66,8 @@ def test_each_prompt_is_counted_once_and_every_reply(client: openai.OpenAI) -> N
     assert four.prompt_tokens == one.prompt_tokens
     assert four.completion_tokens == 4 * one.completion_tokens
     assert four.total_tokens == four.prompt_tokens + four.completion_tokens
+    assert four.completion_tokens_details
+    assert four.completion_tokens_details.reasoning_tokens == 0
 
 
 def test_streamed_replies_are_told_apart_by_their_index(client: openai.OpenAI) -> None:

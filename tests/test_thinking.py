@@ -234,11 +234,17 @@ def test_special_tokens_that_are_shown_are_tags():
     script = [THINK, *tokens_of("hm"), END_THINK, *tokens_of("hail")]
     text, thought, finished = reply_to({"hi": script}, thinking=thinking(), shown=SPECIAL)
     assert (text, thought, finished.completion_tokens) == ("hail", "hm", 9)
+    assert finished.thought_tokens == len("hm") + 1  # and the tag that ends it
 
 
 def test_special_tokens_that_are_not_shown_have_no_text():
     text, thought, _ = reply_to({"hi": [THINK, *tokens_of("hm")]}, thinking=thinking())
     assert (text, thought) == ("hm", "")
+
+
+def test_a_reply_without_a_thought_has_no_tokens_of_one():
+    assert reply_to({"hi": "hail"}, thinking=thinking())[2].thought_tokens == 0
+    assert reply_to({"hi": "hail"})[2].thought_tokens == 0
 
 
 def test_a_thought_ends_when_its_budget_is_used():

@@ -254,6 +254,7 @@ def _figures(prompts: Sequence[Finished], ends: Sequence[Finished], prepared: Se
             "completion_tokens": written,
             "total_tokens": prompt_tokens + written,
             "prompt_tokens_details": {"cached_tokens": cached},
+            "completion_tokens_details": {"reasoning_tokens": sum(end.thought_tokens for end in ends)},
             **({"trimmed": asdict(trimmed)} if trimmed else {}),
         },
         "timings": {

@@ -124,4 +124,5 @@ class Sequence:
             cached_tokens=self.reused,
             drafted=self.drafted,
             accepted=self.accepted,
+            thought_tokens=self.thinking.used if self.thinking else 0,
         )

@@ -10,13 +10,16 @@ from server.events import Thinking
 
 
 class ThinkingLimit:
-    """The budget of one reply, over all its thoughts; ``tokenize`` turns text into tokens, tags into special ones."""
+    """The budget of one reply, over all its thoughts; ``tokenize`` turns text into tokens, tags into special ones.
+
+    ``used`` is how many tokens were thought.
+    """
 
     def __init__(self, thinking: Thinking, stream: TokenStream, tokenize: Callable[[str], list[int]]) -> None:
         self._thinking = thinking
         self._stream = stream
         self._tokenize = tokenize
-        self._used = 0
+        self.used = 0
         self._forced: deque[int] = deque()
         self._closing = False
         tags = (tokenize(start) for start, _ in thinking.tags)
@@ -45,13 +48,13 @@ class ThinkingLimit:
     def count(self) -> None:
         """To be called with each token, before the stream has seen it."""
         if self._stream.thinking:
-            self._used += 1
+            self.used += 1
         else:
             self._closing = False
 
     @property
     def _spent(self) -> bool:
-        return 0 <= self._thinking.budget <= self._used
+        return 0 <= self._thinking.budget <= self.used
 
     def _closing_text(self) -> str:
         tag = self._stream.closing_tag

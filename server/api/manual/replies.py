@@ -20,6 +20,7 @@ USAGE = {
     "completion_tokens": 8,
     "total_tokens": 20,
     "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0},
 }
 TIMES = {
     "total_duration": 520000000,
