@@ -12,22 +12,16 @@ import customtkinter as ctk
 import darkdetect  # type: ignore[import-untyped]
 
 from gui import theme
-from gui.cards.launch_card import LaunchActions, LaunchCard
-from gui.cards.live_card import LiveCard
-from gui.cards.log_card import LogCard
 from gui.event_pump import EventPump, Lane
+from gui.pages.launch import LaunchActions, LaunchCard
+from gui.pages.log import LogCard
+from gui.pages.status import StatusCard
 from gui.theme import CARD_GAP, GAP, PADDING
-from gui.view_state import (
-    Inspection,
-    Pending,
-    fitting_context,
-    form_of,
-    form_view,
-    live_view,
-    model_path,
-    settings_of,
-)
-from gui.widgets import Button, Label, Row
+from gui.view.form import Inspection, fitting_context, form_of, form_view, model_path, settings_of
+from gui.view.looks import Pending
+from gui.view.status import status_view
+from gui.widgets.controls import Button
+from gui.widgets.display import Label, Row
 from server.errors import SettingsError
 from server.events import LogLine
 from server.settings import Settings
@@ -132,8 +126,8 @@ class App:
         actions = LaunchActions(self._form_changed, self._context_was_chosen, self.start, self._stop)
         self.launch = LaunchCard(root, self._controller.templates(), actions)
         self.launch.frame.grid(row=1, column=0, sticky="nsew", padx=(CARD_GAP, 0))
-        self.live = LiveCard(root)
-        self.live.frame.grid(row=1, column=1, sticky="nsew", padx=CARD_GAP)
+        self.status = StatusCard(root)
+        self.status.frame.grid(row=1, column=1, sticky="nsew", padx=CARD_GAP)
         self.log = LogCard(root)
         self.log.frame.grid(row=2, column=0, columnspan=2, sticky="nsew", padx=CARD_GAP, pady=CARD_GAP)
         self._name_appearance_button()
@@ -222,7 +216,7 @@ class App:
     def _refresh(self) -> None:
         form = self.launch.form
         self.launch.show(form_view(form, self._inspection, self._snapshot, self._pending))
-        self.live.show(live_view(self._snapshot, self._pending, self._notice))
+        self.status.show(status_view(self._snapshot, self._pending, self._notice))
 
     def _report(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):

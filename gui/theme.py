@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from gui.view_state import ButtonRole, Tone
+from gui.view.looks import ButtonRole, Tone
 
 Colour = tuple[str, str]
 Font = tuple[str, int] | tuple[str, int, str]

@@ -3,7 +3,7 @@
 import pytest
 
 from gui import theme
-from gui.view_state import ButtonRole
+from gui.view.looks import ButtonRole
 
 READABLE = 4.5  # WCAG AA for normal text
 SWITCHED_OFF = 3.0

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from gui.theme import TEXT, WARNING
-from gui.view_state import help_of
+from gui.view.form import help_of
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse
 from server.events import EngineState, EngineStats, LogLine
@@ -113,7 +113,7 @@ def test_the_fake_has_the_doors_of_the_real_controller():
 def test_the_starter_model_is_chosen_and_described(app):
     assert app.launch.model_entry.get() == STARTER
     assert shown(app.launch.model_line) == "llama · Q4_1 · 98 MB · 30 layers · trained for 8,192 tokens"
-    assert shown(app.live.headline) == "Stopped"
+    assert shown(app.status.headline) == "Stopped"
     assert enabled(app.launch.start_button)
 
 
@@ -328,7 +328,7 @@ def test_start_passes_what_the_form_says(app, controller):
     app.launch.template_menu._dropdown_callback("ChatML")
     type_into(app.launch.port_entry, "5002")
     app.launch.start_button.invoke()
-    wait_until(app, lambda: shown(app.live.headline) == f"Ready on {ADDRESS}")
+    wait_until(app, lambda: shown(app.status.headline) == f"Ready on {ADDRESS}")
     wanted = Settings(model=STARTER, gpulayers=12, contextsize=4096, chatcompletionsadapter="ChatML", port=5002)
     assert controller.started == [wanted]
 
@@ -344,7 +344,7 @@ def test_slow_calls_never_run_on_the_windows_thread(app, controller):
 def test_a_field_that_cannot_be_used_is_said_and_nothing_starts(app, controller):
     type_into(app.launch.port_entry, "http")
     app.launch.start_button.invoke()
-    wait_until(app, lambda: shown(app.live.problem) == "Port: 'http' is not a whole number.")
+    wait_until(app, lambda: shown(app.status.problem) == "Port: 'http' is not a whole number.")
     assert controller.started == []
     assert enabled(app.launch.start_button)
 
@@ -354,7 +354,7 @@ def test_an_open_address_needs_a_password(app, controller):
     type_into(app.launch.host_entry, "0.0.0.0")
     wait_until(app, lambda: app.launch.password_entry.winfo_manager() == "grid")
     app.launch.start_button.invoke()
-    assert "password" in shown(app.live.problem)
+    assert "password" in shown(app.status.problem)
     type_into(app.launch.password_entry, "swordfish")
     app.launch.start_button.invoke()
     wait_until(app, lambda: [settings.password for settings in controller.started] == ["swordfish"])
@@ -378,50 +378,50 @@ def test_a_button_is_pressed_with_the_mouse(app, controller):
 def test_load_progress_is_shown_and_the_form_is_locked(app, controller):
     controller.after_start = LOADING
     app.launch.start_button.invoke()
-    wait_until(app, lambda: shown(app.live.headline) == "Loading… 42 %")
-    assert app.live.progress.get() == pytest.approx(0.42)
-    assert app.live.progress.winfo_manager() == "grid"
+    wait_until(app, lambda: shown(app.status.headline) == "Loading… 42 %")
+    assert app.status.progress.get() == pytest.approx(0.42)
+    assert app.status.progress.winfo_manager() == "grid"
     assert app.launch.model_entry.cget("state") == "readonly"
     controller.state = READY
-    wait_until(app, lambda: shown(app.live.headline) == f"Ready on {ADDRESS}")
-    assert app.live.progress.winfo_manager() == ""
+    wait_until(app, lambda: shown(app.status.headline) == f"Ready on {ADDRESS}")
+    assert app.status.progress.winfo_manager() == ""
 
 
 def test_a_failed_load_stays_visible_and_can_be_tried_again(app, controller):
     controller.after_start = Snapshot(EngineState.FAILED, sentence="The file is truncated.", address=ADDRESS)
     app.launch.start_button.invoke()
-    wait_until(app, lambda: shown(app.live.headline) == "Failed")
+    wait_until(app, lambda: shown(app.status.headline) == "Failed")
     wait_for_ticks(app, controller)
-    assert shown(app.live.problem) == "The file is truncated."
+    assert shown(app.status.problem) == "The file is truncated."
     assert shown(app.launch.start_button) == "Start"
     assert enabled(app.launch.start_button)
     assert app.launch.model_entry.cget("state") == "normal"
     controller.after_start = READY
     app.launch.start_button.invoke()
-    wait_until(app, lambda: shown(app.live.headline) == f"Ready on {ADDRESS}")
-    assert app.live.problem_box.winfo_manager() == ""
+    wait_until(app, lambda: shown(app.status.headline) == f"Ready on {ADDRESS}")
+    assert app.status.problem_box.winfo_manager() == ""
 
 
 def test_after_a_failed_load_the_server_can_be_stopped(app, controller):
     controller.state = Snapshot(EngineState.FAILED, sentence="No.", address=ADDRESS)
     wait_until(app, lambda: app.launch.stop_server_button.winfo_manager() == "grid")
     app.launch.stop_server_button.invoke()
-    wait_until(app, lambda: shown(app.live.headline) == "Stopped")
+    wait_until(app, lambda: shown(app.status.headline) == "Stopped")
 
 
 def test_a_refused_start_is_explained(app, controller):
     controller.start_error = PortInUse("Port 5001 is in use by skyrim.exe.", "Choose another port.")
     app.launch.start_button.invoke()
-    wait_until(app, lambda: shown(app.live.headline) == "Not started")
-    assert shown(app.live.problem) == "Port 5001 is in use by skyrim.exe. Choose another port."
+    wait_until(app, lambda: shown(app.status.headline) == "Not started")
+    assert shown(app.status.problem) == "Port 5001 is in use by skyrim.exe. Choose another port."
     assert enabled(app.launch.start_button)
 
 
 def test_a_mistake_of_ours_gives_a_sentence_not_a_traceback(app, controller, caplog):
     controller.start_error = ZeroDivisionError("division by zero")
     app.launch.start_button.invoke()
-    wait_until(app, lambda: "ZeroDivisionError" in shown(app.live.problem))
-    assert "Traceback" not in shown(app.live.problem)
+    wait_until(app, lambda: "ZeroDivisionError" in shown(app.status.problem))
+    assert "Traceback" not in shown(app.status.problem)
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -432,7 +432,7 @@ def test_the_window_lives_while_a_start_takes_its_time(app, controller):
     assert not enabled(app.launch.start_button)
     controller.state = dataclasses.replace(LOADING, progress=0.1)
     wait_for_ticks(app, controller)
-    assert shown(app.live.headline) == "Loading… 10 %"
+    assert shown(app.status.headline) == "Loading… 10 %"
     controller.gate.set()
     wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
     assert controller.calls == ["start"]
@@ -442,8 +442,8 @@ def test_stop_brings_start_back(app, controller):
     app.launch.start_button.invoke()
     wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
     app.launch.start_button.invoke()
-    assert shown(app.live.headline) == "Stopping…"
-    wait_until(app, lambda: shown(app.live.headline) == "Stopped")
+    assert shown(app.status.headline) == "Stopping…"
+    wait_until(app, lambda: shown(app.status.headline) == "Stopped")
     assert controller.calls == ["start", "stop"]
     assert enabled(app.launch.start_button)
 
@@ -457,59 +457,59 @@ def test_speeds_follow_eight_streams(app, controller):
             running=running, decode_speed=20.5 * running, prompt_speed=300.0, cells_used=100 * running, cells_total=8192
         )
         controller.state = dataclasses.replace(READY, stats=stats, replies=running)
-        wait_until(app, lambda running=running: shown(app.live.replies).startswith(f"{running} running"))
-        assert shown(app.live.speed) == f"{20.5 * running:.1f}"
-        assert shown(app.live.context) == f"{100 * running} of 8,192"
-    assert shown(app.live.prompt_speed) == "prompts 300 tokens/s"
+        wait_until(app, lambda running=running: shown(app.status.replies).startswith(f"{running} running"))
+        assert shown(app.status.speed) == f"{20.5 * running:.1f}"
+        assert shown(app.status.context) == f"{100 * running} of 8,192"
+    assert shown(app.status.prompt_speed) == "prompts 300 tokens/s"
 
 
 def test_the_cache_the_guesses_and_the_threads_are_shown(app, controller):
     stats = EngineStats(threads=2, prompt_tokens=1000, cached_tokens=870, cells_cached=512, ram_used=120_000_000)
     controller.state = dataclasses.replace(READY, stats=stats, threads=6)
-    wait_until(app, lambda: shown(app.live.cached) == "87 % of 1,000 tokens")
-    assert shown(app.live.kept) == "512 tokens · 120 MB in RAM"
-    assert shown(app.live.speed_unit) == "tokens/s · 2 of 6 threads"
-    assert not app.live.drafts.winfo_manager()
+    wait_until(app, lambda: shown(app.status.cached) == "87 % of 1,000 tokens")
+    assert shown(app.status.kept) == "512 tokens · 120 MB in RAM"
+    assert shown(app.status.speed_unit) == "tokens/s · 2 of 6 threads"
+    assert not app.status.drafts.winfo_manager()
     controller.state = dataclasses.replace(READY, stats=dataclasses.replace(stats, drafted=80, accepted=60))
-    wait_until(app, lambda: shown(app.live.drafts) == "75 % of 80 tokens")
-    assert app.live.drafts.winfo_manager()
+    wait_until(app, lambda: shown(app.status.drafts) == "75 % of 80 tokens")
+    assert app.status.drafts.winfo_manager()
 
 
 def test_the_template_of_the_loaded_model_is_shown_and_explained(app, controller):
-    assert not app.live.template.winfo_manager()
+    assert not app.status.template.winfo_manager()
     controller.state = dataclasses.replace(READY, template=OWN_TEMPLATE)
-    wait_until(app, lambda: shown(app.live.template) == "ChatML · the model's own")
-    assert app.live.template.winfo_manager()
-    assert not app.live.template_warning.winfo_manager()
+    wait_until(app, lambda: shown(app.status.template) == "ChatML · the model's own")
+    assert app.status.template.winfo_manager()
+    assert not app.status.template_warning.winfo_manager()
     app.root.update()
-    app.live.template._canvas.event_generate("<Enter>")
-    wait_until(app, app.live.template_tip.card.winfo_ismapped)
-    assert shown(app.live.template_tip.label) == "ChatML: The model file carries it."
+    app.status.template._canvas.event_generate("<Enter>")
+    wait_until(app, app.status.template_tip.card.winfo_ismapped)
+    assert shown(app.status.template_tip.label) == "ChatML: The model file carries it."
     controller.state = IDLE
-    wait_until(app, lambda: not app.live.template_tip.card.winfo_ismapped())
+    wait_until(app, lambda: not app.status.template_tip.card.winfo_ismapped())
 
 
 def test_what_speaks_against_the_template_is_seen_without_a_mouse(app, controller):
     controller.state = dataclasses.replace(READY, template=DOUBTFUL_TEMPLATE)
-    wait_until(app, app.live.template_warning.winfo_ismapped)
-    assert shown(app.live.template_warning) == DOUBTFUL_TEMPLATE.warning
-    assert app.live.template_warning.cget("text_color") == WARNING
+    wait_until(app, app.status.template_warning.winfo_ismapped)
+    assert shown(app.status.template_warning) == DOUBTFUL_TEMPLATE.warning
+    assert app.status.template_warning.cget("text_color") == WARNING
     controller.state = IDLE
-    wait_until(app, lambda: not app.live.template_warning.winfo_ismapped())
-    assert not app.live.template.winfo_ismapped()
+    wait_until(app, lambda: not app.status.template_warning.winfo_ismapped())
+    assert not app.status.template.winfo_ismapped()
 
 
 def test_a_prompt_that_is_cut_is_said_while_its_reply_runs_and_counted_after(app, controller):
-    assert not app.live.trimmed.winfo_manager()
+    assert not app.status.trimmed.winfo_manager()
     cut = RequestRow(1, "SkyrimNet", "/v1/chat/completions", 8000, 12, Trimmed(messages=3, tokens=512))
     controller.state = dataclasses.replace(READY, requests=(cut,), replies=16, trimmed=2)
-    wait_until(app, lambda: shown(app.live.trimmed) == "512 tokens (3 messages)")
-    assert shown(app.live.trimmed_name) == "Cut from prompts"
-    assert app.live.trimmed.cget("text_color") == WARNING
+    wait_until(app, lambda: shown(app.status.trimmed) == "512 tokens (3 messages)")
+    assert shown(app.status.trimmed_name) == "Cut from prompts"
+    assert app.status.trimmed.cget("text_color") == WARNING
     controller.state = dataclasses.replace(READY, replies=17, trimmed=3)
-    wait_until(app, lambda: shown(app.live.trimmed) == "3 of 17 replies")
-    assert shown(app.live.trimmed_name) == "Prompts cut"
-    assert app.live.trimmed.cget("text_color") == TEXT
+    wait_until(app, lambda: shown(app.status.trimmed) == "3 of 17 replies")
+    assert shown(app.status.trimmed_name) == "Prompts cut"
+    assert app.status.trimmed.cget("text_color") == TEXT
 
 
 def test_a_tick_without_news_touches_no_widget(app, controller, monkeypatch):
@@ -522,12 +522,12 @@ def test_a_tick_without_news_touches_no_widget(app, controller, monkeypatch):
 
 
 def test_an_address_is_copied(app, controller):
-    assert not enabled(app.live.openai.copy_button)
+    assert not enabled(app.status.openai.copy_button)
     controller.state = READY
-    wait_until(app, lambda: enabled(app.live.openai.copy_button))
-    app.live.openai.copy_button.invoke()
+    wait_until(app, lambda: enabled(app.status.openai.copy_button))
+    app.status.openai.copy_button.invoke()
     assert app.root.clipboard_get() == f"{ADDRESS}/v1"
-    assert shown(app.live.openai.copy_button) == "Copied"
+    assert shown(app.status.openai.copy_button) == "Copied"
 
 
 def test_the_log_shows_the_last_lines_and_stays_bounded(app, controller):
@@ -585,11 +585,11 @@ def test_everything_fits_into_the_smallest_window(open_window, controller, state
     app.root.geometry("900x600")
     app.root.update()
     wait_for_ticks(app, controller)
-    for card in (app.launch.frame, app.live.frame):
+    for card in (app.launch.frame, app.status.frame):
         assert card.winfo_reqheight() <= card.winfo_height()
         assert card.winfo_reqwidth() <= card.winfo_width()
     assert app.log.frame.winfo_reqheight() <= app.log.frame.winfo_height()
-    for box in (app.live.rows, app.live.model_box):
+    for box in (app.status.rows, app.status.model_box):
         for row in range(box.grid_size()[1]):
             left_to_right = sorted(box.grid_slaves(row=row), key=lambda label: label.winfo_x())
             for name, value in itertools.pairwise(left_to_right):
@@ -619,7 +619,7 @@ def test_closing_stops_the_server_and_leaves_no_noise(app, controller, capfd):
     app.launch.start_button.invoke()
     wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
     app.root.tk.eval(app.root.protocol("WM_DELETE_WINDOW"))
-    assert shown(app.live.headline) == "Stopping…"
+    assert shown(app.status.headline) == "Stopping…"
     app.close()
     wait_until(app, lambda: app.closed)
     assert controller.calls == ["start", "stop"]

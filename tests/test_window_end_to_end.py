@@ -53,15 +53,15 @@ def press_start(app: Any) -> Server:
     app.launch.start_button.invoke()
     server = Server(app._controller)
     pump(app, lambda: server.snapshot().state is EngineState.READY, "the model to load")
-    pump(app, lambda: "Ready" in text_of(app.live.headline), "the window to say so")
+    pump(app, lambda: "Ready" in text_of(app.status.headline), "the window to say so")
     return server
 
 
 def test_start_loads_the_starter_model_and_the_window_tells_where_to_connect(app: Any) -> None:
     server = press_start(app)
-    assert server.base in text_of(app.live.headline) + app.live.openai.entry.get()
-    assert app.live.openai.entry.get() == f"{server.base}/v1"
-    assert "SmolLM2" in text_of(app.live.model)
+    assert server.base in text_of(app.status.headline) + app.status.openai.entry.get()
+    assert app.status.openai.entry.get() == f"{server.base}/v1"
+    assert "SmolLM2" in text_of(app.status.model)
     assert server.get("/health").status == 200
 
 
@@ -78,42 +78,42 @@ def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    pump(app, lambda: text_of(app.live.replies).startswith("8 running"), "eight running requests")
-    pump(app, lambda: float(text_of(app.live.speed)) > 0, "a speed")
+    pump(app, lambda: text_of(app.status.replies).startswith("8 running"), "eight running requests")
+    pump(app, lambda: float(text_of(app.status.speed)) > 0, "a speed")
     pump(app, ended.is_set, "the streams to end")
     for thread in threads:
         thread.join()
-    pump(app, lambda: text_of(app.live.replies).endswith("8 sent"), "eight replies")
+    pump(app, lambda: text_of(app.status.replies).endswith("8 sent"), "eight replies")
     assert all(b'"finish_reason": "length"' in body for body in bodies)
 
 
 def test_the_second_turn_shows_what_was_cached(app: Any) -> None:
     server = press_start(app)
-    assert text_of(app.live.cached) == "—"
+    assert text_of(app.status.cached) == "—"
     body = {"prompt": "The innkeeper counts his coins and sighs.", "max_length": 1}
     for _ in range(2):
         asking = threading.Thread(target=server.post, args=("/api/v1/generate", body))
         asking.start()
         pump(app, lambda asking=asking: not asking.is_alive(), "the reply")
-    pump(app, lambda: text_of(app.live.cached).startswith("4"), "nearly half of two prompts")
-    assert text_of(app.live.kept).endswith(" tokens")
+    pump(app, lambda: text_of(app.status.cached).startswith("4"), "nearly half of two prompts")
+    assert text_of(app.status.kept).endswith(" tokens")
 
 
 def test_the_template_is_shown_and_so_is_a_prompt_that_was_cut(app: Any) -> None:
     server = press_start(app)
-    assert text_of(app.live.template) == "ChatML · the model's own"
+    assert text_of(app.status.template) == "ChatML · the model's own"
     body = {"messages": [{"role": "user", "content": "The river ran on. " * 2000}], "max_tokens": 2}
     asking = threading.Thread(target=server.post, args=("/v1/chat/completions", body))
     asking.start()
     pump(app, lambda: not asking.is_alive(), "the reply")
-    pump(app, lambda: text_of(app.live.trimmed).startswith("1 of 1"), "the count of cut prompts")
+    pump(app, lambda: text_of(app.status.trimmed).startswith("1 of 1"), "the count of cut prompts")
 
 
 def test_a_killed_engine_is_told_in_words_and_start_works_again(app: Any) -> None:
     server = press_start(app)
     engine = app._controller._engine
     os.kill(engine.pid, signal.SIGKILL)
-    pump(app, lambda: "killed" in text_of(app.live.problem), "the sentence")
+    pump(app, lambda: "killed" in text_of(app.status.problem), "the sentence")
     press_start(app)
     assert server.get("/health").status == 200
 
@@ -123,7 +123,7 @@ def test_stop_closes_the_port(app: Any) -> None:
     app.launch.start_button.invoke()
     pump(app, lambda: not server.snapshot().address, "the port to close")
     assert server.snapshot().state is EngineState.IDLE
-    pump(app, lambda: text_of(app.live.headline) == "Stopped", "the window to say so")
+    pump(app, lambda: text_of(app.status.headline) == "Stopped", "the window to say so")
 
 
 def test_a_file_that_is_no_model_is_told_in_words_and_nothing_starts(app: Any, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Final
 import customtkinter as ctk
 
 from gui import theme
-from gui.view_state import Tone
-from gui.widgets import Card
+from gui.view.looks import Tone
+from gui.widgets.display import Card
 from server.events import LogLine
 
 _LONGEST_LINE: Final = 2000  # one line of 200,000 characters freezes Tk for seconds

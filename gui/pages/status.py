@@ -9,8 +9,9 @@ import customtkinter as ctk
 
 from gui import theme
 from gui.theme import GAP, PADDING
-from gui.view_state import LiveView
-from gui.widgets import Bar, Button, Card, Entry, Label, Row, Tip, show_if
+from gui.view.status import StatusView
+from gui.widgets.controls import Button, Entry
+from gui.widgets.display import Bar, Card, Label, Row, Tip, show_if
 
 _COPIED_MS: Final = 1500
 _ROW_HEIGHT: Final = 20
@@ -43,11 +44,11 @@ class AddressRow:
         self._parent.after(_COPIED_MS, lambda: self.copy_button.configure(text="Copy"))
 
 
-class LiveCard:
+class StatusCard:
     """The card's widgets; ``show`` draws the parts of a view that changed."""
 
     def __init__(self, parent: tkinter.Misc) -> None:
-        self._view: LiveView | None = None
+        self._view: StatusView | None = None
         self.frame = Card(parent)
         self.frame.grid_columnconfigure(0, weight=1)
         self._build_headline(0)
@@ -59,7 +60,7 @@ class LiveCard:
         self.frame.grid_rowconfigure(6, weight=1)
         self._build_addresses(7)
 
-    def show(self, view: LiveView) -> None:
+    def show(self, view: StatusView) -> None:
         """Draw what changed."""
         if view == self._view:
             return

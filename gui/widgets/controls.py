@@ -1,6 +1,6 @@
-"""customtkinter's widgets in our look, with the bugs of 6.0.0 fixed; the cards are built from them.
+"""What a user operates: buttons, fields, sliders, menus, with the bugs of customtkinter 6.0.0 fixed.
 
-Every setter here draws only when something changed, so that the cards may call them ten times a second.
+Every setter here draws only when something changed, so that the pages may call them ten times a second.
 """
 
 from __future__ import annotations
@@ -12,73 +12,10 @@ from typing import Any, Final
 import customtkinter as ctk
 
 from gui import theme
-from gui.theme import GAP
-from gui.view_state import ButtonRole, ButtonView
+from gui.view.looks import ButtonRole, ButtonView
 
 _WHEEL: Final = ("<Button-4>", "<Button-5>", "<MouseWheel>")
-_TIP_MS: Final = 500
-_TIP_WIDTH: Final = 280
 _MENU_ROWS: Final = 16
-
-
-class Card(ctk.CTkFrame):
-    """A raised surface with a thin border."""
-
-    def __init__(self, parent: tkinter.Misc) -> None:
-        super().__init__(
-            parent,
-            fg_color=theme.CARD,
-            border_color=theme.BORDER,
-            border_width=1,
-            corner_radius=theme.CARD_RADIUS,
-        )
-
-
-class Row(ctk.CTkFrame):
-    """An invisible box that holds widgets side by side."""
-
-    def __init__(self, parent: tkinter.Misc) -> None:
-        super().__init__(parent, fg_color="transparent", corner_radius=0)
-
-
-class Label(ctk.CTkLabel):
-    """A text. ``wraps`` breaks it to the width it is given (it must then be gridded with ``sticky="ew"``)."""
-
-    def __init__(
-        self,
-        parent: tkinter.Misc,
-        text: str = "",
-        *,
-        font: theme.Font = theme.BODY,
-        colour: theme.Colour = theme.TEXT,
-        anchor: str = "w",
-        wraps: bool = False,
-        height: int = 20,
-    ) -> None:
-        super().__init__(
-            parent,
-            text=text,
-            font=font,
-            text_color=colour,
-            anchor=anchor,
-            height=height,
-            justify="right" if anchor == "e" else "left",
-            wraplength=240 if wraps else 0,
-        )
-        if wraps:
-            self.bind("<Configure>", self._wrap)
-
-    def show(self, text: str, colour: theme.Colour | None = None) -> None:
-        """Show ``text``, in ``colour`` if one is named."""
-        if text != self.cget("text"):
-            self.configure(text=text)
-        if colour is not None and colour != self.cget("text_color"):
-            self.configure(text_color=colour)
-
-    def _wrap(self, _: tkinter.Event[tkinter.Misc]) -> None:
-        width = int(self._reverse_widget_scaling(self.winfo_width()))
-        if width > 1 and width != self.cget("wraplength"):
-            self.configure(wraplength=width)
 
 
 class Button(ctk.CTkButton):
@@ -409,75 +346,3 @@ class Tick(ctk.CTkCheckBox):
     def _colour(self) -> None:
         fill = theme.ACCENT if self.cget("state") == "normal" else theme.LOCKED
         self.configure(fg_color=fill, border_color=theme.LOCKED)
-
-
-class Tip:
-    """A sentence that appears beneath a widget while the mouse rests on it or the keyboard reaches it.
-
-    It lies on the page, not in a window of its own, which the toolkit could not move to another display.
-    """
-
-    def __init__(self, widget: ctk.CTkBaseClass, text: str = "") -> None:
-        self._widget = widget
-        self._page = widget.winfo_toplevel()
-        self._timer = ""
-        self.card = Card(self._page)
-        self.card.configure(corner_radius=0, fg_color=theme.FIELD)
-        self.label = Label(self.card, text, font=theme.SMALL)
-        self.label.configure(wraplength=_TIP_WIDTH)
-        self.label.grid(padx=GAP, pady=4)
-        for sequence in ("<Enter>", "<FocusIn>"):
-            widget.bind(sequence, self._wait)
-        for sequence in ("<Leave>", "<FocusOut>", "<ButtonPress>"):
-            widget.bind(sequence, self._hide)
-
-    def show(self, text: str) -> None:
-        """Change what it says; "" is nothing to say."""
-        self.label.show(text)
-        if not text:
-            self._hide()
-
-    def _wait(self, _: tkinter.Event[tkinter.Misc]) -> None:
-        self._cancel()
-        if self.label.cget("text"):
-            self._timer = self._widget.after(_TIP_MS, self._appear)
-
-    def _appear(self) -> None:
-        self._timer = ""
-        x = self._widget.winfo_rootx() - self._page.winfo_rootx()
-        y = self._widget.winfo_rooty() - self._page.winfo_rooty() + self._widget.winfo_height()
-        x = min(x, self._page.winfo_width() - self.card.winfo_reqwidth())
-        self.card.place(x=self.card._reverse_widget_scaling(x), y=self.card._reverse_widget_scaling(y))
-        self.card.lift()
-
-    def _hide(self, _: tkinter.Event[tkinter.Misc] | None = None) -> None:
-        self._cancel()
-        self.card.place_forget()
-
-    def _cancel(self) -> None:
-        if self._timer:
-            self._widget.after_cancel(self._timer)
-            self._timer = ""
-
-
-class Bar(ctk.CTkProgressBar):
-    """A thin bar filled from 0 to 1."""
-
-    def __init__(self, parent: tkinter.Misc) -> None:
-        super().__init__(parent, height=8, fg_color=theme.TRACK, progress_color=theme.TRACK, width=80)
-        self.set(0.0)
-
-    def show(self, fraction: float) -> None:
-        """Fill the bar; changes too small to see are not drawn."""
-        shown = self.get()
-        if (abs(fraction - shown) < 0.002 and fraction not in (0.0, 1.0)) or fraction == shown:
-            return
-        if (fraction > 0) != (shown > 0):  # an empty bar would still draw its round end
-            self.configure(progress_color=theme.ACCENT if fraction > 0 else theme.TRACK)
-        self.set(fraction)
-
-
-def show_if(widget: Any, visible: bool) -> None:
-    """Take a gridded widget out of its grid, or put it back where it was."""
-    if visible != bool(widget.winfo_manager()):
-        widget.grid() if visible else widget.grid_remove()

@@ -6,29 +6,24 @@ import sys
 
 import pytest
 
-from gui.view_state import (
-    LONGEST_PROBLEM,
+from gui.view.form import (
     THINKING,
-    ButtonRole,
-    ButtonView,
     Form,
     Inspection,
-    Pending,
-    Tone,
     context_stops,
     fitting_context,
     form_of,
     form_view,
     gpulayers_at,
     help_of,
-    live_view,
     model_path,
     nearest_stop,
-    plain_number,
     settings_of,
-    size_words,
     template_label,
 )
+from gui.view.looks import ButtonRole, ButtonView, Pending, Tone
+from gui.view.status import LONGEST_PROBLEM, status_view
+from gui.view.words import plain_number, size_words
 from server.errors import SettingsError
 from server.events import EngineState, EngineStats, ModelInfo
 from server.settings import Settings, rule_of
@@ -77,11 +72,11 @@ def running(trimmed=None):
 
 
 def live(state=EngineState.IDLE, *, pending=Pending.NONE, notice="", **snapshot):
-    return live_view(Snapshot(state=state, **snapshot), pending, notice)
+    return status_view(Snapshot(state=state, **snapshot), pending, notice)
 
 
 def test_view_state_and_theme_need_no_tkinter():
-    code = "import sys, gui.view_state, gui.theme; sys.exit('tkinter' in sys.modules)"
+    code = "import sys, gui.view.status, gui.theme; sys.exit('tkinter' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

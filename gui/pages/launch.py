@@ -11,18 +11,10 @@ from typing import Final
 
 from gui import theme
 from gui.theme import GAP, PADDING
-from gui.view_state import (
-    AUTO_LAYERS,
-    THINKING,
-    ButtonRole,
-    Form,
-    FormView,
-    gpulayers_at,
-    help_of,
-    model_path,
-    template_label,
-)
-from gui.widgets import Button, Card, Entry, Label, Menu, Row, Slider, Tick, Tip, show_if
+from gui.view.form import AUTO_LAYERS, THINKING, Form, FormView, gpulayers_at, help_of, model_path, template_label
+from gui.view.looks import ButtonRole
+from gui.widgets.controls import Button, Entry, Menu, Slider, Tick
+from gui.widgets.display import Card, Label, Row, Tip, show_if
 
 _MODELS: Final = ("GGUF models", "*.gguf")
 _TEMPLATES: Final = ("Templates", "*.json *.jinja *.jinja2")

@@ -1,0 +1,44 @@
+"""How states and buttons feel, whichever page shows them; the theme has the colours."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+NOTHING: Final = "—"
+
+
+class Tone(enum.Enum):
+    """How a state feels; the theme has a colour for each."""
+
+    QUIET = "quiet"
+    BUSY = "busy"
+    GOOD = "good"
+    BAD = "bad"
+
+
+class ButtonRole(enum.Enum):
+    """What a button does; the theme has a style for each."""
+
+    START = "start"
+    STOP = "stop"
+    BUSY = "busy"
+    PLAIN = "plain"
+
+
+class Pending(enum.Enum):
+    """What the user asked for and the controller has not answered yet."""
+
+    NONE = "none"
+    STARTING = "starting"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True)
+class ButtonView:
+    """A button's text, style and whether it can be pressed."""
+
+    text: str
+    role: ButtonRole
+    enabled: bool

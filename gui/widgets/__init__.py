@@ -1,0 +1,1 @@
+"""customtkinter's widgets in our look; the pages are built from them."""
