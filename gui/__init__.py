@@ -1,13 +1,21 @@
 """The window. It talks to :class:`server.controller.Controller` and knows nothing else of the server.
 
 app          builds the window, owns start, stop and close; the launcher calls ``run``
+navigation   the pages and the buttons that lead to them
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
 theme        colours, fonts, distances
 view/        what to show, decided without Tk
   form       settings <-> form, and how the fields look
   status     what is happening, beside the form
+  live       the live page: figures and requests
+  log        which lines of the log are in sight, and the report for a bug
+  history    the speed of the last minutes
   looks      how states and buttons feel
   words      numbers as people say and type them
-pages/       what is drawn: launch (the form), status (what is happening), log (the last lines)
-widgets/     customtkinter's widgets in our look, its known bugs fixed: controls (to operate), display (to look at)
+pages/       what is drawn: launch (the form) with status beside it, live, log
+widgets/     customtkinter's widgets in our look, its known bugs fixed
+  controls   to operate: buttons, fields, sliders, menus
+  display    to look at: cards, labels, bars, tips
+  chart      a line over time
+  table      lines of texts, each with a button
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import tkinter
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -13,12 +14,17 @@ import darkdetect  # type: ignore[import-untyped]
 
 from gui import theme
 from gui.event_pump import EventPump, Lane
+from gui.navigation import Navigation
 from gui.pages.launch import LaunchActions, LaunchCard
-from gui.pages.log import LogCard
+from gui.pages.live import LivePage
+from gui.pages.log import LogPage
 from gui.pages.status import StatusCard
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.form import Inspection, fitting_context, form_of, form_view, model_path, settings_of
-from gui.view.looks import Pending
+from gui.view.history import History
+from gui.view.live import live_view
+from gui.view.log import bug_report
+from gui.view.looks import Page, Pending
 from gui.view.status import status_view
 from gui.widgets.controls import Button
 from gui.widgets.display import Label, Row
@@ -77,6 +83,8 @@ class App:
         self._inspection = Inspection()
         self._inspect_timer = ""
         self._context_chosen = settings.contextsize != Settings().contextsize
+        self._history = History()
+        self._cancelled: set[int] = set()
         self._closing = False
         self.closed = False
         # "system" would start a gsettings process every 30 ms on Linux: ask once.
@@ -113,24 +121,37 @@ class App:
 
     def _build(self) -> None:
         root = self.root
-        root.grid_columnconfigure(0, weight=3, uniform="cards")
-        root.grid_columnconfigure(1, weight=2, uniform="cards")
+        root.grid_columnconfigure(0, weight=1)
         root.grid_rowconfigure(1, weight=1)
-        root.grid_rowconfigure(2, weight=2)  # the log gives way when a card needs room for a problem
         header = Row(root)
-        header.grid(row=0, column=0, columnspan=2, sticky="ew", padx=PADDING, pady=GAP)
-        header.grid_columnconfigure(0, weight=1)
-        Label(header, TITLE, font=theme.PAGE_TITLE).grid(row=0, column=0, sticky="w")
+        header.grid(row=0, column=0, sticky="ew", padx=PADDING, pady=GAP)
+        header.grid_columnconfigure(2, weight=1)
+        Label(header, TITLE, font=theme.PAGE_TITLE).grid(row=0, column=0, sticky="w", padx=(0, PADDING))
+        self.navigation = Navigation(header, self._refresh)
+        self.navigation.frame.grid(row=0, column=1)
+        self.state = Label(header, anchor="e")
+        self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
         self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
-        self.appearance_button.grid(row=0, column=1)
-        actions = LaunchActions(self._form_changed, self._context_was_chosen, self.start, self._stop)
-        self.launch = LaunchCard(root, self._controller.templates(), actions)
-        self.launch.frame.grid(row=1, column=0, sticky="nsew", padx=(CARD_GAP, 0))
-        self.status = StatusCard(root)
-        self.status.frame.grid(row=1, column=1, sticky="nsew", padx=CARD_GAP)
-        self.log = LogCard(root)
-        self.log.frame.grid(row=2, column=0, columnspan=2, sticky="nsew", padx=CARD_GAP, pady=CARD_GAP)
+        self.appearance_button.grid(row=0, column=3)
+        start = self._build_launch_page()
+        self.live = LivePage(root, self._cancel)
+        self.log = LogPage(root, self._bug_report)
+        for page, frame in ((Page.LAUNCH, start), (Page.LIVE, self.live.frame), (Page.LOG, self.log.frame)):
+            frame.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))
+            self.navigation.add(page, frame)
         self._name_appearance_button()
+
+    def _build_launch_page(self) -> Row:
+        page = Row(self.root)
+        page.grid_columnconfigure(0, weight=3, uniform="cards")
+        page.grid_columnconfigure(1, weight=2, uniform="cards")
+        page.grid_rowconfigure(0, weight=1)
+        actions = LaunchActions(self._form_changed, self._context_was_chosen, self.start, self._stop)
+        self.launch = LaunchCard(page, self._controller.templates(), actions)
+        self.launch.frame.grid(row=0, column=0, sticky="nsew", padx=(0, CARD_GAP))
+        self.status = StatusCard(page)
+        self.status.frame.grid(row=0, column=1, sticky="nsew")
+        return page
 
     # --- what the user does ---------------------------------------------------------------------------------
 
@@ -151,6 +172,19 @@ class App:
         self._pending = Pending.STOPPING
         self._refresh()
         self.pump.submit(Lane.ACTIONS, self._controller.stop, self._action_done, self._action_failed)
+
+    def _bug_report(self) -> str:
+        return bug_report(self._controller.settings, self._snapshot, tuple(self.log.entries))
+
+    def _cancel(self, request_id: int) -> None:
+        self._cancelled.add(request_id)
+        self._refresh()
+        self.pump.submit(
+            Lane.CANCELS,
+            lambda: self._controller.cancel(request_id),
+            lambda _: None,
+            logger.error,
+        )
 
     def _action_done(self, _: None) -> None:
         self._action_failed("")
@@ -211,12 +245,20 @@ class App:
     def _tick(self, snapshot: Snapshot, lines: list[LogLine]) -> None:
         self.log.append(lines)
         self._snapshot = snapshot
+        self._history.take(time.monotonic(), snapshot.stats.decode_speed)
+        self._cancelled &= {request.request_id for request in snapshot.requests}
         self._form_changed()  # not every way to edit a field sends an event: X11's middle click does not
 
     def _refresh(self) -> None:
-        form = self.launch.form
-        self.launch.show(form_view(form, self._inspection, self._snapshot, self._pending))
-        self.status.show(status_view(self._snapshot, self._pending, self._notice))
+        """Draw what is in sight."""
+        page = self.navigation.page
+        status = status_view(self._snapshot, self._pending, self._notice)
+        self.state.show("" if page is Page.LAUNCH else f"● {status.headline}", theme.TONES[status.tone])
+        if page is Page.LAUNCH:
+            self.launch.show(form_view(self.launch.form, self._inspection, self._snapshot, self._pending))
+            self.status.show(status)
+        elif page is Page.LIVE:
+            self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)
 
     def _report(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):

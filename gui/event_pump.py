@@ -36,6 +36,7 @@ class Lane(enum.Enum):
 
     ACTIONS = "actions"
     READING = "reading"
+    CANCELS = "cancels"
 
 
 class EventPump:

@@ -23,6 +23,7 @@ LOCKED: Final[Colour] = ("#6f767e", "#858c94")
 ACCENT: Final[Colour] = ("#2563cf", "#4c8dff")
 ACCENT_HOVER: Final[Colour] = ("#1b4fae", "#79a9ff")
 FOCUS: Final[Colour] = ("#0b2f70", "#cfe0ff")
+AREA: Final[Colour] = ("#dbe7fb", "#22334f")
 WARNING: Final[Colour] = ("#8a5c00", "#f0b429")
 PROBLEM_FILL: Final[Colour] = ("#fdeeed", "#38211f")
 PROBLEM_BORDER: Final[Colour] = ("#e3a49f", "#7d3a34")
@@ -52,6 +53,7 @@ BUTTONS: Final[dict[ButtonRole, ButtonStyle]] = {
     ButtonRole.START: ButtonStyle(_BLUE, ("#1b4fae", "#2456bb"), _WHITE, _BLUE),
     ButtonRole.STOP: ButtonStyle(_RED, ("#9d2a22", "#a83027"), _WHITE, _RED),
     ButtonRole.BUSY: ButtonStyle(TRACK, TRACK, TEXT, TRACK),
+    ButtonRole.CHOSEN: ButtonStyle(("#dbe7fb", "#27364d"), ("#cddcf7", "#2d3f5a"), TEXT, ("#a9c4f2", "#3d5f99")),
     ButtonRole.PLAIN: ButtonStyle(FIELD, ("#e3e7ec", "#363b41"), TEXT, BORDER),
 }
 
@@ -74,5 +76,6 @@ BODY: Final[Font] = (_TEXT_FAMILY, 13)
 SMALL: Final[Font] = (_TEXT_FAMILY, 12)
 CARD_TITLE: Final[Font] = (_TEXT_FAMILY, 15, "bold")
 PAGE_TITLE: Final[Font] = (_TEXT_FAMILY, 18, "bold")
+FIGURE: Final[Font] = (_TEXT_FAMILY, 20, "bold")
 HERO: Final[Font] = (_TEXT_FAMILY, 40, "bold")
 LOG: Final[Font] = (_MONO_FAMILY, 11)

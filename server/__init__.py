@@ -7,6 +7,7 @@ process; :mod:`server.engine.client` stands between them.
 controller.py          the one door for the window, the headless launcher and the routes: start, stop, look, ask
 events.py              the dataclasses that cross threads and processes
 snapshot.py            what the window and /health see
+machine.py             what the whole PC is doing: processor, memory
 embedding.py           the dataclasses of the embeddings model, which cross processes as well
 settings.py            the one table of settings: name, default, limits, help
 loading.py             what the engines are told to load

@@ -31,14 +31,15 @@ from server.events import (
     StateUsed,
 )
 from server.loading import SEQUENCES, embedder_command, load_command
+from server.machine import Machine
 from server.model import gguf
 from server.prompt import templates
 from server.prompt.jinja import Renderer
-from server.request.ledger import Ledger, Totals, to_abort
+from server.request.ledger import Ledger, Totals, row_of, to_abort
 from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.settings import Settings
-from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo
+from server.snapshot import ModelFile, Snapshot, TemplateInfo
 
 if TYPE_CHECKING:
     from server.api.http_server import HttpServer
@@ -75,6 +76,7 @@ class Controller:
         self._fallback: Settings | None = None
         self._preparer: Preparer | None = None
         self._ledger = Ledger()
+        self._machine = Machine()
         self._loaded_at = 0
         self._now = Snapshot()
         self._log_lines: deque[LogLine] = deque(maxlen=KEPT_LINES)
@@ -118,10 +120,20 @@ class Controller:
 
     def snapshot(self) -> Snapshot:
         """The state now; cheap enough to call ten times a second."""
-        rows = tuple(_row(generation) for generation in self.generations())
+        slots = {slot.request_id: slot for slot in self._now.stats.slots}
+        rows = tuple(row_of(each, slots.get(each.request.request_id)) for each in self.generations())
+        engine, totals = self._engine, self._ledger.totals()
+        machine = self._machine.use(engine.pid if engine else 0)
         with self._lock:
-            totals = self._ledger.totals()
-            return replace(self._now, requests=rows, replies=totals.replies, trimmed=totals.trimmed)
+            return replace(
+                self._now,
+                requests=rows,
+                replies=totals.replies,
+                trimmed=totals.trimmed,
+                written=totals.written,
+                first_token=totals.last.queue_seconds + totals.last.prompt_seconds if totals.last else 0.0,
+                machine=machine,
+            )
 
     def poll_log(self, limit: int = 100) -> list[LogLine]:
         """Log lines since the last call, oldest first, at most ``limit``."""
@@ -467,17 +479,6 @@ def _describe(now: Snapshot) -> str:
     if now.state is EngineState.FAILED:
         return f"No model is loaded: {now.sentence}"
     return "No model is loaded."
-
-
-def _row(generation: Generation) -> RequestRow:
-    return RequestRow(
-        request_id=generation.request.request_id,
-        client=generation.client,
-        route=generation.route,
-        prompt_tokens=len(generation.request.prompt),
-        completion_tokens=generation.tokens,
-        trimmed=generation.trimmed,
-    )
 
 
 def _capacity(settings: Settings) -> int:

@@ -434,11 +434,15 @@ class StateUsed:
 
 @dataclass(frozen=True)
 class SlotState:
-    """A slot of the KV cache that holds ``tokens``: its number, and the request that it works for, or 0."""
+    """A slot of the KV cache that holds ``tokens``: its number, and the request that it works for, or 0.
+
+    ``cached`` tokens of that request's prompt did not have to be read.
+    """
 
     number: int
     request_id: int
     tokens: int
+    cached: int = 0
 
 
 @dataclass(frozen=True)

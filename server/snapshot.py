@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from server.events import EngineState, EngineStats, ModelInfo
@@ -42,9 +43,17 @@ class Trimmed:
     tokens: int = 0
 
 
+class Phase(enum.Enum):
+    """What becomes of a request: it waits, its prompt is read, its reply is written."""
+
+    WAITING = "waiting"
+    READING = "reading"
+    WRITING = "writing"
+
+
 @dataclass(frozen=True)
 class RequestRow:
-    """One running or waiting request, as a person sees it."""
+    """One running or waiting request, as a person sees it. ``speed`` is in tokens per second since the first one."""
 
     request_id: int
     client: str
@@ -52,6 +61,19 @@ class RequestRow:
     prompt_tokens: int
     completion_tokens: int
     trimmed: Trimmed | None = None
+    phase: Phase = Phase.WAITING
+    cached_tokens: int = 0
+    speed: float = 0.0
+
+
+@dataclass(frozen=True)
+class MachineUse:
+    """What the PC is doing: the share of its processor that is busy, 0 to 1; memory in bytes, ``own`` is ours."""
+
+    processor: float = 0.0
+    memory: int = 0
+    memory_total: int = 0
+    own: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,8 @@ class Snapshot:
     """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED.
 
     ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model. Of the
-    ``replies`` since the start, ``trimmed`` had a prompt that was shortened.
+    ``replies`` since the start, which have ``written`` tokens, ``trimmed`` had a prompt that was shortened; the last
+    one began ``first_token`` seconds after it was asked for.
     """
 
     state: EngineState = EngineState.IDLE
@@ -73,3 +96,6 @@ class Snapshot:
     requests: tuple[RequestRow, ...] = ()
     replies: int = 0
     trimmed: int = 0
+    written: int = 0
+    first_token: float = 0.0
+    machine: MachineUse = MachineUse()

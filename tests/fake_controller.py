@@ -83,6 +83,7 @@ class FakeController:
 
     def __init__(self) -> None:
         self.state = IDLE
+        self.settings = Settings()
         self.after_start = READY
         self.start_error: Exception | None = None
         self.gate = threading.Event()
@@ -90,6 +91,7 @@ class FakeController:
         self.lines: list[LogLine] = []
         self.files: dict[str, ModelFile | Exception] = {}
         self.calls: list[str] = []
+        self.cancelled: list[int] = []
         self.started: list[Settings] = []
         self.threads: set[str] = set()
         self.polls = 0
@@ -108,6 +110,7 @@ class FakeController:
 
     def cancel(self, request_id: int) -> None:
         self._note("cancel")
+        self.cancelled.append(request_id)
 
     def snapshot(self) -> Snapshot:
         self.polls += 1

@@ -15,11 +15,12 @@ import pytest
 
 from gui.theme import TEXT, WARNING
 from gui.view.form import help_of
+from gui.view.looks import Page
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse
 from server.events import EngineState, EngineStats, LogLine
 from server.settings import Settings
-from server.snapshot import RequestRow, Snapshot, Trimmed
+from server.snapshot import MachineUse, Phase, RequestRow, Snapshot, Trimmed
 from tests.fake_controller import (
     ADDRESS,
     BUSY,
@@ -521,6 +522,105 @@ def test_a_tick_without_news_touches_no_widget(app, controller, monkeypatch):
     assert touched == []
 
 
+# --- the live page
+
+
+def row(request_id, client="Mantella", **facts):
+    return RequestRow(request_id, client, "/v1/chat/completions", 1200, 34, **facts)
+
+
+def test_running_requests_are_listed_with_their_clients_and_numbers(app, controller):
+    writing = row(7, phase=Phase.WRITING, cached_tokens=1100, speed=21.46)
+    waiting = row(8, client="CHIM")
+    controller.state = dataclasses.replace(READY, requests=(writing, waiting))
+    app.navigation.go(Page.LIVE)
+    wait_until(app, lambda: len(app.live.table.rows) == 2)
+    first, second = app.live.table.rows
+    assert first.texts == ("Mantella", "/v1/chat/completions", "writing", "1,200", "1,100", "34", "21.5")
+    assert second.texts == ("CHIM", "/v1/chat/completions", "waiting", "1,200", "—", "34", "—")
+    assert not app.live.quiet.winfo_ismapped()
+
+
+def test_a_request_is_cancelled_by_its_button(app, controller):
+    controller.state = dataclasses.replace(READY, requests=(row(7), row(8)))
+    app.navigation.go(Page.LIVE)
+    wait_until(app, lambda: len(app.live.table.rows) == 2)
+    button = app.live.table.rows[1].button
+    button.invoke()
+    wait_until(app, lambda: controller.cancelled == [8])
+    assert shown(button) == "Cancelling"
+    assert not enabled(button)
+    assert "MainThread" not in controller.threads
+    controller.state = dataclasses.replace(READY, requests=(row(7), row(9)))
+    wait_until(app, lambda: enabled(button))
+
+
+def test_requests_that_ended_leave_the_list(app, controller):
+    controller.state = dataclasses.replace(READY, requests=(row(7),))
+    app.navigation.go(Page.LIVE)
+    wait_until(app, lambda: app.live.table.rows)
+    controller.state = READY
+    wait_until(app, lambda: app.live.table.rows[0].texts == ())
+    app.root.update()
+    assert not app.live.table.rows[0].button.winfo_ismapped()
+    assert "Nobody is asking" in shown(app.live.quiet)
+
+
+def test_the_figures_follow_what_happens(app, controller):
+    machine = MachineUse(processor=0.42, memory=8_000_000_000, memory_total=16_000_000_000, own=1_500_000_000)
+    controller.state = dataclasses.replace(BUSY, machine=machine, first_token=0.25, written=98765)
+    app.navigation.go(Page.LIVE)
+    figures = {
+        "speed": ("1,163.7", "at best 1,163.7"),
+        "prompts": ("12,345", "12,345,678 tokens asked for"),
+        "first_token": ("250 ms", "of the last reply"),
+        "replies": ("16 + 48", "123,456 replies, 98,765 tokens"),
+        "context": ("76 %", "100,000 of 131,072 tokens"),
+        "cached": ("86 %", "10,740,730 tokens not read again"),
+        "processor": ("42 %", "11 of 12 threads for replies"),
+        "memory": ("1.5 GB", "ours; the PC: 8.0 GB of 16.0 GB"),
+    }
+    wait_until(app, lambda: shown(app.live.tiles["memory"].value) == "1.5 GB")
+    assert {key: (shown(tile.value), shown(tile.note)) for key, tile in app.live.tiles.items()} == figures
+    assert app.live.tiles["processor"].bar.get() == 0.42
+
+
+def test_the_chart_shows_the_speed_of_the_last_minutes(app, controller):
+    controller.state = dataclasses.replace(READY, stats=EngineStats(decode_speed=80.0, cells_total=8192))
+    app.navigation.go(Page.LIVE)
+
+    def words():
+        plot = app.live.chart.plot
+        return [plot.itemcget(item, "text") for item in plot.find_all() if plot.type(item) == "text"]
+
+    wait_until(app, lambda: "100 tokens/s" in words())
+    assert "the last 3 minutes" in words()
+
+
+def test_the_keyboard_leads_to_every_page(app):
+    app.root.update()
+    app.root.focus_force()
+    for key, page in (("2", Page.LIVE), ("3", Page.LOG), ("1", Page.LAUNCH)):
+        app.root.event_generate(f"<Control-Key-{key}>")
+        assert app.navigation.page is page
+
+
+def test_one_page_is_in_sight_at_a_time(app):
+    frames = {Page.LAUNCH: app.launch.frame, Page.LIVE: app.live.frame, Page.LOG: app.log.frame}
+    for page in (Page.LAUNCH, Page.LIVE, Page.LOG, Page.LAUNCH):
+        app.navigation.buttons[page].invoke()
+        app.root.update()
+        assert [name for name, frame in frames.items() if frame.winfo_viewable()] == [page]
+
+
+def test_the_state_is_seen_on_every_page(app, controller):
+    controller.state = LOADING
+    app.navigation.go(Page.LOG)
+    wait_until(app, lambda: shown(app.state) == "● Loading… 42 %")
+    app.navigation.go(Page.LAUNCH)
+    assert shown(app.state) == ""
+
+
 def test_an_address_is_copied(app, controller):
     assert not enabled(app.status.openai.copy_button)
     controller.state = READY
@@ -540,27 +640,62 @@ def test_the_log_shows_the_last_lines_and_stays_bounded(app, controller):
     assert app.log.text.tag_ranges("error")
 
 
-def test_the_log_follows_its_end_while_a_card_takes_its_room(app, controller):
-    app.root.geometry("900x600")
+def test_the_log_follows_its_end_while_another_page_is_in_sight(app, controller):
+    app.navigation.go(Page.LOG)
     app.root.update()
-    controller.lines = [LogLine(20, f"line {number}") for number in range(50)]
-    wait_until(app, lambda: "line 49" in app.log.text.get("1.0", "end"))
-    height = app.log.text.winfo_height()
-    controller.state = BUSY
-    wait_until(app, lambda: app.log.text.winfo_height() < height)
+    app.navigation.go(Page.LAUNCH)
+    controller.lines = [LogLine(20, f"line {number}") for number in range(200)]
+    wait_until(app, lambda: "line 199" in app.log.text.get("1.0", "end"))
+    app.navigation.go(Page.LOG)
     app.root.update()
     assert app.log.text.yview()[1] == 1.0
 
 
 def test_the_log_stays_where_the_user_scrolled_to(app, controller):
-    controller.lines = [LogLine(20, f"line {number}") for number in range(50)]
-    wait_until(app, lambda: "line 49" in app.log.text.get("1.0", "end"))
+    app.navigation.go(Page.LOG)
+    app.root.update()
+    controller.lines = [LogLine(20, f"line {number}") for number in range(200)]
+    wait_until(app, lambda: "line 199" in app.log.text.get("1.0", "end"))
     app.log.text.yview("10.0")
     controller.state = BUSY
-    controller.lines = [LogLine(20, "line 50")]
-    wait_until(app, lambda: "line 50" in app.log.text.get("1.0", "end"))
+    controller.lines = [LogLine(20, "line 200")]
+    wait_until(app, lambda: "line 200" in app.log.text.get("1.0", "end"))
     wait_for_ticks(app, controller)
     assert app.log.text.index("@0,0") == "10.0"
+
+
+def test_the_log_is_filtered_by_words_and_by_problems(app, controller):
+    app.navigation.go(Page.LOG)
+    controller.lines = [LogLine(20, "Mantella asked"), LogLine(30, "Mantella waits long"), LogLine(20, "CHIM asked")]
+
+    def lines():
+        return [line.split(" ", 1)[1] for line in app.log.text.get("1.0", "end-1c").split("\n") if line]
+
+    wait_until(app, lambda: len(lines()) == 3)
+    type_into(app.log.filter_entry, "asked mantella")
+    wait_until(app, lambda: lines() == ["Mantella asked"])
+    controller.lines = [LogLine(20, "Mantella asked again"), LogLine(20, "CHIM asked again")]
+    wait_until(app, lambda: lines() == ["Mantella asked", "Mantella asked again"])
+    type_into(app.log.filter_entry, "")
+    app.log.problems_tick.toggle()
+    wait_until(app, lambda: lines() == ["Mantella waits long"])
+    app.log.copy_button.invoke()
+    assert app.root.clipboard_get().endswith("Mantella waits long\n")
+    app.log.problems_tick.toggle()
+    wait_until(app, lambda: len(lines()) == 5)
+
+
+def test_a_report_for_a_bug_is_copied(app, controller):
+    controller.settings = Settings(password="taverna", contextsize=4096)
+    controller.lines = [LogLine(40, "the engine broke")]
+    wait_until(app, lambda: "broke" in app.log.text.get("1.0", "end"))
+    app.navigation.go(Page.LOG)
+    app.log.report_button.invoke()
+    report = app.root.clipboard_get()
+    assert "the engine broke" in report
+    assert "contextsize: 4096" in report
+    assert "taverna" not in report
+    assert shown(app.log.report_button) == "Copied"
 
 
 def test_the_colours_can_be_switched(app):
@@ -588,12 +723,24 @@ def test_everything_fits_into_the_smallest_window(open_window, controller, state
     for card in (app.launch.frame, app.status.frame):
         assert card.winfo_reqheight() <= card.winfo_height()
         assert card.winfo_reqwidth() <= card.winfo_width()
-    assert app.log.frame.winfo_reqheight() <= app.log.frame.winfo_height()
     for box in (app.status.rows, app.status.model_box):
         for row in range(box.grid_size()[1]):
             left_to_right = sorted(box.grid_slaves(row=row), key=lambda label: label.winfo_x())
             for name, value in itertools.pairwise(left_to_right):
                 assert name.winfo_x() + name.winfo_width() < value.winfo_x()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_every_page_fits_into_the_smallest_window(open_window, controller, scale):
+    controller.state = BUSY
+    app = open_window(scale=scale)
+    app.root.geometry("900x600")
+    for page in Page:
+        app.navigation.go(page)
+        app.root.update()
+        wait_for_ticks(app, controller)
+        assert app.root.winfo_reqwidth() <= app.root.winfo_width()
+        assert app.root.winfo_reqheight() <= app.root.winfo_height()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gui.view.looks import Page
 from server.controller import Controller
 from server.events import EngineState
 from tests.conftest import PATIENCE, Server, settings_for_tests
@@ -85,6 +86,27 @@ def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> 
         thread.join()
     pump(app, lambda: text_of(app.status.replies).endswith("8 sent"), "eight replies")
     assert all(b'"finish_reason": "length"' in body for body in bodies)
+
+
+def test_a_running_reply_is_listed_with_its_client_and_cancelled_by_its_button(app: Any) -> None:
+    server = press_start(app)
+    app.navigation.go(Page.LIVE)
+    replies: list[Any] = []
+    body = {"prompt": "Once upon a time", "max_length": 4000, "ban_eos_token": True}
+    asking = threading.Thread(
+        target=lambda: replies.append(server.post("/api/v1/generate", body, User_Agent="Mantella/1.0"))
+    )
+    asking.start()
+    pump(app, lambda: app.live.table.rows and app.live.table.rows[0].texts[2:3] == ("writing",), "the reply's row")
+    row = app.live.table.rows[0]
+    assert row.texts[:2] == ("Mantella/1.0", "/api/v1/generate")
+    pump(app, lambda: row.texts[6] != "—", "its speed")
+    row.button.invoke()
+    pump(app, lambda: not asking.is_alive(), "the reply to end")
+    pump(app, lambda: row.texts == (), "its row to go")
+    assert replies[0].status == 200
+    assert len(replies[0].json["results"][0]["text"]) < 16_000
+    pump(app, lambda: text_of(app.live.tiles["memory"].value).endswith("B"), "the memory in use")
 
 
 def test_the_second_turn_shows_what_was_cached(app: Any) -> None:

@@ -1,32 +1,37 @@
-"""The last log lines, across the bottom of the window; built by the app, fed once a tick."""
+"""The log page: the last lines, a filter, and buttons that copy them or a report for a bug."""
 
 from __future__ import annotations
 
-import logging
 import time
 import tkinter
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import customtkinter as ctk
 
 from gui import theme
+from gui.theme import GAP, PADDING
+from gui.view.log import LogEntry, LogFilter, entry_of
 from gui.view.looks import Tone
-from gui.widgets.display import Card
+from gui.widgets.controls import Button, CopyButton, Entry, Tick
+from gui.widgets.display import Card, Label
 from server.events import LogLine
 
-_LONGEST_LINE: Final = 2000  # one line of 200,000 characters freezes Tk for seconds
 _LINES_KEPT: Final = 1000
 _LEAST_HEIGHT: Final = 48
 
 
-class LogCard:
-    """A read-only text that follows its end unless the user has scrolled up."""
+class LogPage:
+    """A read-only text that follows its end unless the user has scrolled up. ``report`` makes the report to copy."""
 
-    def __init__(self, parent: tkinter.Misc) -> None:
+    def __init__(self, parent: tkinter.Misc, report: Callable[[], str]) -> None:
+        self.entries: deque[LogEntry] = deque(maxlen=_LINES_KEPT)
+        self._filter = LogFilter()
         self.frame = Card(parent)
-        self.frame.grid_columnconfigure(0, weight=1)
-        self.frame.grid_rowconfigure(0, weight=1)
+        self.frame.grid_columnconfigure(1, weight=1)
+        self.frame.grid_rowconfigure(1, weight=1)
+        self._build_bar(report)
         self.text = ctk.CTkTextbox(
             self.frame,
             height=_LEAST_HEIGHT,
@@ -39,7 +44,7 @@ class LogCard:
             corner_radius=theme.RADIUS,
             state="disabled",
         )
-        self.text.grid(row=0, column=0, sticky="nsew", padx=6, pady=6)
+        self.text.grid(row=1, column=0, columnspan=5, sticky="nsew", padx=6, pady=6)
         self._top = 0.0
         self.text.bind("<Configure>", self._resized)
         self.tint()
@@ -48,21 +53,56 @@ class LogCard:
         """Add lines at the end and forget the oldest."""
         if not lines:
             return
-        follows = self._follows()
         now = time.strftime("%H:%M:%S")
+        fresh = [entry_of(line.text, line.level, now) for line in lines]
+        self.entries.extend(fresh)
+        follows = self._follows()
+        self._write(fresh)
+        if follows:
+            self._show_end()
+
+    def tint(self) -> None:
+        """Colour warnings and errors for the current appearance; Tk's tags know only one colour each."""
+        dark = ctk.get_appearance_mode() == "Dark"
+        self.text.tag_config("warning", foreground=theme.TONES[Tone.BUSY][dark])
+        self.text.tag_config("error", foreground=theme.TONES[Tone.BAD][dark])
+
+    def _build_bar(self, report: Callable[[], str]) -> None:
+        Label(self.frame, "Filter").grid(row=0, column=0, padx=(PADDING, GAP), pady=(GAP, 0))
+        self.filter_entry = Entry(self.frame, self._filter_changed)
+        self.filter_entry.grid(row=0, column=1, sticky="ew", pady=(GAP, 0))
+        self.problems_tick = Tick(self.frame, "Problems only", self._filter_changed)
+        self.problems_tick.grid(row=0, column=2, padx=PADDING, pady=(GAP, 0))
+        self.copy_button = CopyButton(self.frame, "Copy", self._lines_in_sight, width=72)
+        self.copy_button.grid(row=0, column=3, pady=(GAP, 0))
+        self.report_button: Button = CopyButton(self.frame, "Copy a report for a bug", report, width=176)
+        self.report_button.grid(row=0, column=4, padx=(GAP, PADDING), pady=(GAP, 0))
+
+    def _lines_in_sight(self) -> str:
+        return "".join(f"{entry.text}\n" for entry in self.entries if self._filter.lets(entry))
+
+    def _filter_changed(self) -> None:
+        wanted = LogFilter(self.filter_entry.get(), self.problems_tick.ticked)
+        if wanted == self._filter:
+            return
+        self._filter = wanted
         self.text.configure(state="normal")
-        for line in lines:
+        self.text.delete("1.0", "end")
+        self._write(self.entries)
+        self._show_end()
+
+    def _write(self, entries: Sequence[LogEntry] | deque[LogEntry]) -> None:
+        self.text.configure(state="normal")
+        for entry in filter(self._filter.lets, entries):
             start = "" if self.text.index("end-1c") == "1.0" else "\n"
-            self.text.insert("end", f"{start}{now} {line.text.rstrip()[:_LONGEST_LINE]}", _tag(line.level))
+            self.text.insert("end", start + entry.text, entry.tag)
         surplus = int(self.text.index("end-1c").split(".")[0]) - _LINES_KEPT
         if surplus > 0:
             self.text.delete("1.0", f"{surplus + 1}.0")
         self.text.configure(state="disabled")
-        if follows:
-            self._show_end()
 
     def _follows(self) -> bool:
-        """Whether the end is in sight, or was when its text was last moved: a card that grows may have covered it."""
+        """Whether the end is in sight, or was when its text was last moved: another page may have covered it."""
         top, bottom = self.text.yview()
         return bottom >= 0.999 or top == self._top
 
@@ -73,15 +113,3 @@ class LogCard:
     def _resized(self, _: tkinter.Event[tkinter.Misc]) -> None:
         if self._follows():
             self._show_end()
-
-    def tint(self) -> None:
-        """Colour warnings and errors for the current appearance; Tk's tags know only one colour each."""
-        dark = ctk.get_appearance_mode() == "Dark"
-        self.text.tag_config("warning", foreground=theme.TONES[Tone.BUSY][dark])
-        self.text.tag_config("error", foreground=theme.TONES[Tone.BAD][dark])
-
-
-def _tag(level: int) -> str:
-    if level >= logging.ERROR:
-        return "error"
-    return "warning" if level >= logging.WARNING else ""

@@ -10,10 +10,9 @@ import customtkinter as ctk
 from gui import theme
 from gui.theme import GAP, PADDING
 from gui.view.status import StatusView
-from gui.widgets.controls import Button, Entry
+from gui.widgets.controls import CopyButton, Entry
 from gui.widgets.display import Bar, Card, Label, Row, Tip, show_if
 
-_COPIED_MS: Final = 1500
 _ROW_HEIGHT: Final = 20
 _ADDRESS_HEIGHT: Final = 28
 _TRIMMED_TIP: Final = "The oldest part did not fit the context. A larger context size keeps more."
@@ -23,25 +22,18 @@ class AddressRow:
     """An address with its Copy button."""
 
     def __init__(self, parent: tkinter.Misc, name: str, row: int) -> None:
-        self._parent = parent
         label = Label(parent, name, colour=theme.DIM)
         label.grid(row=row, column=0, sticky="w", pady=(4, 0))
         self.entry = Entry(parent, height=_ADDRESS_HEIGHT)
         self.entry.read_only()
         self.entry.grid(row=row, column=1, sticky="ew", padx=(GAP, GAP), pady=(4, 0))
-        self.copy_button = Button(parent, "Copy", self._copy, width=72, height=_ADDRESS_HEIGHT)
+        self.copy_button = CopyButton(parent, "Copy", self.entry.get, width=72, height=_ADDRESS_HEIGHT)
         self.copy_button.grid(row=row, column=2, pady=(4, 0))
 
     def show(self, address: str) -> None:
         """Show the address; none means there is nothing to copy."""
         self.entry.show(address)
         self.copy_button.enable(bool(address))
-
-    def _copy(self) -> None:
-        self._parent.clipboard_clear()
-        self._parent.clipboard_append(self.entry.get())
-        self.copy_button.configure(text="Copied")
-        self._parent.after(_COPIED_MS, lambda: self.copy_button.configure(text="Copy"))
 
 
 class StatusCard:

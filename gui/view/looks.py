@@ -25,6 +25,15 @@ class ButtonRole(enum.Enum):
     STOP = "stop"
     BUSY = "busy"
     PLAIN = "plain"
+    CHOSEN = "chosen"
+
+
+class Page(enum.Enum):
+    """The pages, in their order; the value is what their button says."""
+
+    LAUNCH = "Launch"
+    LIVE = "Live"
+    LOG = "Log"
 
 
 class Pending(enum.Enum):

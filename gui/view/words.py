@@ -12,8 +12,9 @@ def plain_number(typed: str) -> str:
     return text
 
 
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def counted(count: int, what: str, many: str = "") -> str:
+    """``1 token``, ``1,234 tokens``; ``many`` where the plural is not made with an s."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {many or what + 's'}"
 
 
 def size_words(size: int) -> str:

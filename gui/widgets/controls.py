@@ -16,6 +16,7 @@ from gui.view.looks import ButtonRole, ButtonView
 
 _WHEEL: Final = ("<Button-4>", "<Button-5>", "<MouseWheel>")
 _MENU_ROWS: Final = 16
+_COPIED_MS: Final = 1500
 
 
 class Button(ctk.CTkButton):
@@ -86,6 +87,21 @@ class Button(ctk.CTkButton):
             "text_color_disabled": theme.LOCKED,
             "border_color": style.border,
         }
+
+
+class CopyButton(Button):
+    """A button that puts a text on the clipboard, and says for a moment that it did."""
+
+    def __init__(self, parent: tkinter.Misc, name: str, text: Callable[[], str], **look: Any) -> None:
+        self._name = name
+        self._copied = text
+        super().__init__(parent, name, self._copy, **look)
+
+    def _copy(self) -> None:
+        self.clipboard_clear()
+        self.clipboard_append(self._copied())
+        self.configure(text="Copied")
+        self.after(_COPIED_MS, lambda: self.configure(text=self._name))
 
 
 class Entry(ctk.CTkEntry):

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,12 +96,20 @@ class Generation:
         self.aborted = False
         self.finished: Finished | None = None
         self.error: TavernkeepError | None = None
+        self._first = (0.0, 0)  # when the first tokens came, and how many
         self._cancel = cancel
         self._mailbox: Mailbox = mailbox or queue.SimpleQueue()
 
     @property
     def over(self) -> bool:
         return self.finished is not None or self.error is not None
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second since the first ones came; 0 until there is more than that."""
+        since, tokens = self._first
+        more = self.tokens - tokens
+        return more / (time.monotonic() - since) if more else 0.0
 
     def abort(self) -> None:
         """As :meth:`cancel`, because somebody does not want the reply any more."""
@@ -133,6 +142,8 @@ class Generation:
             self.text += event.text
             self.logprobs += event.logprobs
             self.tokens = event.tokens
+            if not self._first[0]:
+                self._first = (time.monotonic(), self.tokens)
         elif isinstance(event, Finished):
             self.finished = event
         else:
@@ -184,9 +195,8 @@ class EngineClient:
 
     @property
     def pid(self) -> int:
-        """The engine process's id."""
-        assert self._process is not None
-        return self._process.pid
+        """The engine process's id, 0 before it was started."""
+        return self._process.pid if self._process else 0
 
     def start(self, spec: LoadModel | LoadEmbedder) -> None:
         """Start the process and have it load a model; progress and outcome come as events."""

@@ -205,9 +205,13 @@ class Engine:
         )
 
     def _slots(self) -> tuple[SlotState, ...]:
-        working = {each.slot: each.request.request_id for each in self._scheduler.running}
+        working = {each.slot: (each.request.request_id, each.reused) for each in self._scheduler.running}
         held = (slot for slot in self._cache.slots if slot.tokens or slot in working)
-        return tuple(SlotState(slot.number, working.get(slot, 0), len(slot.tokens)) for slot in held)
+        return tuple(
+            SlotState(slot.number, request, len(slot.tokens), cached)
+            for slot in held
+            for request, cached in [working.get(slot, (0, 0))]
+        )
 
     def _reading_beside_replies(self) -> int:
         """Prompt tokens for a step that running replies wait for: as many as are read in LONGEST_GAP seconds."""

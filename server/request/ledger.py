@@ -9,7 +9,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from server.engine.client import Generation
-from server.events import Finished
+from server.events import Finished, SlotState
+from server.snapshot import Phase, RequestRow
 
 log = logging.getLogger("tavernkeep.replies")
 
@@ -20,11 +21,12 @@ REMEMBERED_KEYS = 64
 class Totals:
     """Counters since the launcher started. ``last`` is the reply that ended last; times in seconds.
 
-    Of ``trimmed`` of the ``replies`` a part of the prompt was left out.
+    Of ``trimmed`` of the ``replies`` a part of the prompt was left out; all of them have ``written`` tokens.
     """
 
     replies: int
     trimmed: int
+    written: int
     last: Finished | None
     uptime: float
     idle: float
@@ -38,6 +40,7 @@ class Ledger:
         self._current: OrderedDict[str, Generation] = OrderedDict()
         self._replies = 0
         self._trimmed = 0
+        self._written = 0
         self._last: Finished | None = None
         self._started = self._last_active = time.monotonic()
 
@@ -57,6 +60,7 @@ class Ledger:
             if generation.finished:
                 self._replies += 1
                 self._trimmed += generation.trimmed is not None
+                self._written += generation.finished.completion_tokens
                 self._last = generation.finished
         log.info("%s %s: %s", generation.client, generation.route, _outcome(generation))
         if generation.finished and generation.thought and not generation.text:
@@ -70,7 +74,9 @@ class Ledger:
     def totals(self) -> Totals:
         now = time.monotonic()
         with self._lock:
-            return Totals(self._replies, self._trimmed, self._last, now - self._started, now - self._last_active)
+            return Totals(
+                self._replies, self._trimmed, self._written, self._last, now - self._started, now - self._last_active
+            )
 
 
 def _outcome(generation: Generation) -> str:
@@ -94,3 +100,19 @@ def to_abort(running: list[Generation], genkey: str, client: str) -> list[Genera
     if genkey or len(keyed) <= 1:
         return keyed
     return [generation for generation in keyed if generation.client == client]
+
+
+def row_of(generation: Generation, slot: SlotState | None) -> RequestRow:
+    """A running or waiting reply for people; ``slot`` is what it works in, if it does."""
+    begun = Phase.READING if slot else Phase.WAITING
+    return RequestRow(
+        request_id=generation.request.request_id,
+        client=generation.client,
+        route=generation.route,
+        prompt_tokens=len(generation.request.prompt),
+        completion_tokens=generation.tokens,
+        trimmed=generation.trimmed,
+        phase=Phase.WRITING if generation.tokens else begun,
+        cached_tokens=slot.cached if slot else 0,
+        speed=generation.speed,
+    )
