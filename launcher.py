@@ -27,7 +27,6 @@ def main(arguments: list[str]) -> int:
         print(f"tavernkeep: {warning}", file=sys.stderr)
     controller = Controller(invocation.settings)
     _start_logging(controller, invocation.settings.quiet)
-    settings = with_model(controller, invocation.settings)
     if not invocation.headless:
         problem = _window_problem()
         if not problem:
@@ -35,9 +34,9 @@ def main(arguments: list[str]) -> int:
 
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop the engine, then leave
             # As in KoboldCpp, whoever names a model wants it served without a further click.
-            return run(controller, settings, start=bool(invocation.settings.model))
+            return run(controller, invocation.settings, start=bool(invocation.settings.model))
         print(f"tavernkeep: {problem}, so there is no window; serving without one.")
-    return serve(controller, settings)
+    return serve(controller, with_model(controller, invocation.settings))
 
 
 def with_model(controller: Controller, settings: Settings) -> Settings:

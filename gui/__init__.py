@@ -3,6 +3,7 @@
 app          builds the window, owns start, stop and close; the launcher calls ``run``
 navigation   the pages and the buttons that lead to them
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
+memory       what the window remembers from one start to the next
 theme        colours, fonts, distances
 view/        what to show, decided without Tk
   form       settings <-> form, and how the fields look

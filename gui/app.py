@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 import tkinter
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +16,7 @@ import darkdetect  # type: ignore[import-untyped]
 
 from gui import theme
 from gui.event_pump import EventPump, Lane
+from gui.memory import Look, Memory, default_file
 from gui.navigation import Navigation
 from gui.pages.launch import LaunchActions, LaunchCard
 from gui.pages.live import LivePage
@@ -26,7 +29,7 @@ from gui.view.live import live_view
 from gui.view.log import bug_report
 from gui.view.looks import Page, Pending
 from gui.view.status import status_view
-from gui.widgets.controls import Button
+from gui.widgets.controls import Button, Menu
 from gui.widgets.display import Label, Row
 from server.errors import SettingsError
 from server.events import LogLine
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
     from server.controller import Controller
 
 TITLE: Final = "Tavernkeep"
+SCALES: Final = (
+    ("", "Size: automatic"),
+    *((str(quarters / 4), f"Size: {25 * quarters} %") for quarters in range(3, 9)),
+)
 _TYPING_PAUSE_MS: Final = 250
 _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
@@ -47,7 +54,7 @@ def run(controller: Controller, settings: Settings, *, start: bool) -> int:
 
     Raises ``tkinter.TclError`` when there is no display.
     """
-    app = App(controller, settings)
+    app = App(controller, settings, memory=Memory(default_file()))
     if start:
         app.start()
     try:
@@ -63,7 +70,8 @@ def run(controller: Controller, settings: Settings, *, start: bool) -> int:
 class App:
     """The window and its poller.
 
-    ``appearance`` is "dark" or "light", ``scale`` 1.0 at 96 dpi; both default to what the desktop says.
+    ``appearance`` is "dark" or "light", ``scale`` 1.0 at 96 dpi; both default to what is remembered, else to what the
+    desktop says. Without a ``memory`` nothing is kept.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class App:
         *,
         appearance: str | None = None,
         scale: float | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._controller = controller
         self._settings = settings
@@ -82,18 +91,22 @@ class App:
         self._inspected_path = ""
         self._inspection = Inspection()
         self._inspect_timer = ""
-        self._context_chosen = settings.contextsize != Settings().contextsize
+        self._memory = memory or Memory()
         self._history = History()
         self._cancelled: set[int] = set()
         self._closing = False
         self.closed = False
+        look = self._memory.look
         # "system" would start a gsettings process every 30 ms on Linux: ask once.
-        ctk.set_appearance_mode(appearance or ("dark" if darkdetect.isDark() else "light"))
+        ctk.set_appearance_mode(appearance or look.appearance or ("dark" if darkdetect.isDark() else "light"))
         self.root = ctk.CTk(fg_color=theme.PAGE, className=TITLE)
         self.root.report_callback_exception = self._report
-        self._size_window(scale)
-        self._build()
-        self.launch.fill(form_of(settings, controller.starter_model()))
+        self._size_window(scale or look.scale)
+        self._build(look)
+        self._kept = self._memory.form(settings, controller.starter_model())
+        self._filled_for = model_path(self._kept.model)
+        self._context_chosen = settings.contextsize != Settings().contextsize or self._memory.knows(self._filled_for)
+        self.launch.fill(self._kept)
         self.pump = EventPump(self.root, controller, self._tick)
         self._form_changed()
 
@@ -109,17 +122,20 @@ class App:
 
     # --- building -------------------------------------------------------------------------------------------
 
-    def _size_window(self, scale: float | None) -> None:
-        scale = scale or display_scale(self.root)
-        ctk.set_widget_scaling(scale)
-        ctk.set_window_scaling(scale)
+    def _size_window(self, scale: float) -> None:
+        self._set_scale(scale)
         self.root.maxsize(1_000_000, 1_000_000)  # a new scale pins the window's size for a second
         self.root.minsize(*theme.SMALLEST_WINDOW)
         self.root.geometry("{}x{}".format(*theme.WINDOW_SIZE))
         self.root.title(TITLE)
         self.root.protocol("WM_DELETE_WINDOW", self.close)
 
-    def _build(self) -> None:
+    def _set_scale(self, scale: float) -> None:
+        scale = min(scale, largest_scale(self.root)) if scale else display_scale(self.root)
+        ctk.set_widget_scaling(scale)
+        ctk.set_window_scaling(scale)
+
+    def _build(self, look: Look) -> None:
         root = self.root
         root.grid_columnconfigure(0, weight=1)
         root.grid_rowconfigure(1, weight=1)
@@ -131,8 +147,12 @@ class App:
         self.navigation.frame.grid(row=0, column=1)
         self.state = Label(header, anchor="e")
         self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
+        self.scale_menu = Menu(header, SCALES, self._scale_chosen)
+        self.scale_menu.configure(width=112, height=28)
+        self.scale_menu.choose(str(look.scale) if look.scale else "", f"Size: {100 * look.scale:.0f} %")
+        self.scale_menu.grid(row=0, column=3, padx=(0, GAP))
         self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
-        self.appearance_button.grid(row=0, column=3)
+        self.appearance_button.grid(row=0, column=4)
         start = self._build_launch_page()
         self.live = LivePage(root, self._cancel)
         self.log = LogPage(root, self._bug_report)
@@ -164,6 +184,7 @@ class App:
             self._action_failed(str(error))
             return
         self._pending = Pending.STARTING
+        self._remember(settings)
         self._refresh()
         self.pump.submit(Lane.ACTIONS, lambda: self._controller.start(settings), self._action_done, self._action_failed)
 
@@ -208,7 +229,21 @@ class App:
             if self._inspect_timer:
                 self.root.after_cancel(self._inspect_timer)
             self._inspect_timer = self.root.after(_TYPING_PAUSE_MS, self._inspect, path) if path else ""
+        elif self._inspection.file is not None and self.launch.form != self._kept:
+            self._remember_form()
         self._refresh()
+
+    def _remember_form(self) -> None:
+        self._kept = self.launch.form
+        with contextlib.suppress(SettingsError):  # half typed; Start says what is wrong
+            self._remember(settings_of(self._kept, self._settings))
+
+    def _remember(self, settings: Settings) -> None:
+        self.pump.submit(Lane.SAVING, lambda: self._memory.keep(settings), lambda _: None, logger.error)
+
+    def _remember_look(self) -> None:
+        look = Look(ctk.get_appearance_mode().lower(), float(self.scale_menu.choice or 0))
+        self.pump.submit(Lane.SAVING, lambda: self._memory.keep_look(look), lambda _: None, logger.error)
 
     def _inspect(self, path: str) -> None:
         self._inspect_timer = ""
@@ -223,9 +258,22 @@ class App:
         if path != self._inspected_path:
             return
         self._inspection = inspection
+        if inspection.file is not None and path != self._filled_for:
+            self._fill_for(path)
         if inspection.file is not None and not self._context_chosen:
             self._fit_context(inspection.file)
         self._refresh()
+
+    def _fill_for(self, path: str) -> None:
+        """Another model was chosen: its own settings come back."""
+        self._filled_for = path
+        if self._memory.knows(path):
+            own = form_of(self._memory.recall(Settings(), path), "")
+            shared = self.launch.form
+            self.launch.fill(
+                replace(own, model=shared.model, host=shared.host, port=shared.port, password=shared.password)
+            )
+            self._context_chosen = True
 
     def _fit_context(self, file: ModelFile) -> None:
         self.launch.context_entry.show(fitting_context(self.launch.form.contextsize, file))
@@ -234,6 +282,11 @@ class App:
         ctk.set_appearance_mode("light" if ctk.get_appearance_mode() == "Dark" else "dark")
         self.log.tint()
         self._name_appearance_button()
+        self._remember_look()
+
+    def _scale_chosen(self) -> None:
+        self._set_scale(float(self.scale_menu.choice or 0))
+        self._remember_look()
 
     def _name_appearance_button(self) -> None:
         self.appearance_button.configure(
@@ -285,7 +338,10 @@ def display_scale(root: tkinter.Misc) -> float:
     """
     if sys.platform in ("win32", "darwin"):
         return 1.0
-    wanted = round(root.winfo_fpixels("1i") / 96 * 4) / 4
+    return max(0.75, min(round(root.winfo_fpixels("1i") / 96 * 4) / 4, largest_scale(root)))
+
+
+def largest_scale(root: tkinter.Misc) -> float:
+    """The largest scale, in quarters, with which the smallest window fits on the screen."""
     width, height = theme.SMALLEST_WINDOW
-    fitting = min(root.winfo_screenwidth() / width, root.winfo_screenheight() / height)
-    return max(0.75, min(wanted, int(fitting * 4) / 4))
+    return max(0.75, int(min(root.winfo_screenwidth() / width, root.winfo_screenheight() / height) * 4) / 4)

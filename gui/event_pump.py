@@ -37,6 +37,7 @@ class Lane(enum.Enum):
     ACTIONS = "actions"
     READING = "reading"
     CANCELS = "cancels"
+    SAVING = "saving"
 
 
 class EventPump:

@@ -75,6 +75,7 @@ def test_the_server_knows_nothing_of_the_window(module):
 def test_the_window_knows_only_events_settings_and_errors_of_the_server(module):
     ours = {name for name in imports_of(module) if name.split(".")[0] == "server"}
     assert {".".join(name.split(".")[:2]) for name in ours} <= {
+        "server.VERSION",
         "server.events",
         "server.snapshot",
         "server.settings",

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gui.memory import Memory
 from gui.theme import TEXT, WARNING
 from gui.view.form import help_of
 from gui.view.looks import Page
@@ -702,6 +703,50 @@ def test_the_colours_can_be_switched(app):
     assert shown(app.appearance_button) == "Light colours"
     app.appearance_button.invoke()
     assert shown(app.appearance_button) == "Dark colours"
+
+
+# --- what is remembered
+
+
+def test_an_edit_is_kept_at_once_and_comes_back_with_its_model(open_window, controller, tmp_path):
+    model = tmp_path / "mine.gguf"
+    model.touch()
+    file = tmp_path / "window.json"
+    app = open_window(memory=Memory(file))
+    type_into(app.launch.model_entry, str(model))
+    wait_until(app, lambda: "30 layers" in shown(app.launch.model_line))
+    type_into(app.launch.context_entry, "2048")
+    wait_until(app, lambda: file.exists() and "2048" in file.read_text())
+    type_into(app.launch.model_entry, "/other.gguf")
+    type_into(app.launch.context_entry, "4096")
+    wait_until(app, lambda: "/other.gguf" in file.read_text())
+    type_into(app.launch.model_entry, str(model))
+    wait_until(app, lambda: app.launch.context_entry.get() == "2048")
+    app.close()
+    again = open_window(memory=Memory(file))
+    assert (again.launch.model_entry.get(), again.launch.context_entry.get()) == (str(model), "2048")
+
+
+def test_the_look_comes_back(open_window, tmp_path):
+    file = tmp_path / "window.json"
+    app = open_window(memory=Memory(file))
+    app.appearance_button.invoke()
+    app.scale_menu.set("Size: 125 %")
+    app._scale_chosen()
+    wait_until(app, lambda: file.exists() and "1.25" in file.read_text())
+    app.close()
+    again = open_window(memory=Memory(file), appearance=None, scale=None)
+    assert shown(again.appearance_button) == "Dark colours"
+    assert again.scale_menu.get() == "Size: 125 %"
+    assert again.launch.start_button._get_widget_scaling() == 1.25
+
+
+def test_a_damaged_memory_is_told_and_the_window_opens(open_window, tmp_path, caplog):
+    file = tmp_path / "window.json"
+    file.write_text("{{{")
+    app = open_window(memory=Memory(file))
+    assert app.launch.model_entry.get() == STARTER
+    assert "put aside" in caplog.text
 
 
 # --- size

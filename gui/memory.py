@@ -1,0 +1,144 @@
+"""What the window remembers from one start to the next: its look, its address, and the settings of each model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from gui.view.form import Form, form_of
+from server.errors import SettingsError
+from server.settings import Settings, from_mapping
+
+OF_A_MODEL: Final = ("gpulayers", "contextsize", "chatcompletionsadapter", "thinking")
+OF_ALL: Final = ("host", "port", "password", "gamemode")
+MODELS_KEPT: Final = 100
+logger = logging.getLogger("tavernkeep.window")
+
+
+@dataclass(frozen=True)
+class Look:
+    """``appearance`` is "dark", "light" or "" (as the desktop), ``scale`` 1.0 at 96 dpi, 0 as the display says."""
+
+    appearance: str = ""
+    scale: float = 0.0
+
+
+class Memory:
+    """Reads its file once and writes it whole, so that it is never half written. Without a file it lasts as long as
+    the window. A file that cannot be understood is put aside, never overwritten. Safe from any thread."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._writing = threading.Lock()
+        self._kept: dict[str, Any] = _read(file) if file else {}
+
+    @property
+    def look(self) -> Look:
+        """The look that the user chose."""
+        appearance, scale = self._kept.get("appearance"), self._kept.get("scale")
+        return Look(
+            appearance if appearance in ("dark", "light") else "",
+            float(scale) if isinstance(scale, (int, float)) and 0.5 <= scale <= 4 else 0.0,
+        )
+
+    @property
+    def last_model(self) -> str:
+        """The model that was started last, or "" when its file is gone."""
+        path = next(reversed(self._table("models")), "")
+        return path if os.path.isfile(path) else ""
+
+    def recall(self, given: Settings, model: str) -> Settings:
+        """``given`` with what is remembered for ``model`` where it has the default: a flag that was typed wins."""
+        remembered = {**_only(OF_ALL, self._table("all")), **_only(OF_A_MODEL, self._of(model))}
+        defaults = Settings()
+        settings = replace(given, model=model)
+        for name, value in remembered.items():
+            if getattr(given, name) == getattr(defaults, name):
+                try:
+                    settings = from_mapping({name: value}, settings)
+                except SettingsError as error:
+                    logger.warning("A remembered setting is not used: %s", error)
+        return settings
+
+    def knows(self, model: str) -> bool:
+        """Whether settings are remembered for a model."""
+        return bool(self._of(model))
+
+    def keep_look(self, look: Look) -> None:
+        """Remember the look."""
+        self._kept.update(appearance=look.appearance, scale=look.scale)
+        self._write()
+
+    def keep(self, settings: Settings) -> None:
+        """Remember the window's settings for their model, which is from now on the last one."""
+        models = self._table("models")
+        models.pop(settings.model, None)
+        models[settings.model] = {name: getattr(settings, name) for name in OF_A_MODEL}
+        self._kept["models"] = dict(list(models.items())[-MODELS_KEPT:])
+        self._kept["all"] = {name: getattr(settings, name) for name in OF_ALL}
+        self._write()
+
+    def form(self, given: Settings, starter_model: str) -> Form:
+        """The form that the window opens with."""
+        model = given.model or self.last_model or starter_model
+        return form_of(self.recall(given, model), starter_model)
+
+    def _table(self, name: str) -> dict[str, Any]:
+        table = self._kept.get(name)
+        return dict(table) if isinstance(table, dict) else {}
+
+    def _of(self, model: str) -> Mapping[str, Any]:
+        values = self._table("models").get(model)
+        return values if isinstance(values, dict) else {}
+
+    def _write(self) -> None:
+        if not self._file:
+            return
+        with self._writing:
+            fresh = self._file.with_suffix(".new")
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with open(
+                    os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+                ) as stream:
+                    json.dump(self._kept, stream, indent=1)
+                os.replace(fresh, self._file)
+            except OSError as error:
+                logger.warning("The window's settings could not be kept in %s: %s.", self._file, error.strerror)
+
+
+def default_file() -> Path:
+    """Where the window's memory lies for this user."""
+    return Path(platformdirs.user_config_dir("tavernkeep", appauthor=False)) / "window.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(kept, dict):
+            return kept
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        logger.warning("The window's settings in %s cannot be read: %s.", file, error.strerror)
+        return {}
+    except (ValueError, RecursionError):
+        pass
+    aside = file.with_suffix(".broken")
+    with contextlib.suppress(OSError):
+        os.replace(file, aside)
+    logger.warning("The window's settings in %s were damaged; they were put aside as %s.", file, aside.name)
+    return {}
+
+
+def _only(names: tuple[str, ...], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
