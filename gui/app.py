@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 TITLE: Final = "Tavernkeep"
 SCALES: Final = (
-    ("", "Size: automatic"),
-    *((str(quarters / 4), f"Size: {25 * quarters} %") for quarters in range(3, 9)),
+    ("", "Auto size"),
+    *((str(quarters / 4), f"Size {25 * quarters} %") for quarters in range(3, 9)),
 )
 _TYPING_PAUSE_MS: Final = 250
 _LONGEST_STOP_MS: Final = 10_000
@@ -149,7 +149,7 @@ class App:
         self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
         self.scale_menu = Menu(header, SCALES, self._scale_chosen)
         self.scale_menu.configure(width=112, height=28)
-        self.scale_menu.choose(str(look.scale) if look.scale else "", f"Size: {100 * look.scale:.0f} %")
+        self.scale_menu.choose(str(look.scale) if look.scale else "", f"Size {100 * look.scale:.0f} %")
         self.scale_menu.grid(row=0, column=3, padx=(0, GAP))
         self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
         self.appearance_button.grid(row=0, column=4)

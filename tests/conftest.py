@@ -119,6 +119,12 @@ def settings_for_tests(**changes: Any) -> Settings:
     return Settings(**{"model": str(STARTER_MODEL), "port": 0, "contextsize": 2048, "threads": 2, **changes})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_memory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes what the user's own window remembers."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
 @pytest.fixture(scope="session")
 def starter_model() -> Path:
     if not STARTER_MODEL.is_file():

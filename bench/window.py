@@ -1,0 +1,125 @@
+"""``python -m bench.window``: what the window costs while replies stream, and how long its loop is ever held up."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gui.app import App
+from gui.view.looks import Page
+from server.controller import STARTER_MODEL, Controller
+from server.events import EngineState
+from server.settings import Settings
+
+STREAMS = 8
+SECONDS = 20.0
+TIMER_MS = 10
+TOKENS = 2000
+
+
+class Stopwatch:
+    """How long each tick of the window takes, and how late a timer of its loop comes; in milliseconds."""
+
+    def __init__(self, app: App) -> None:
+        self.ticks: list[float] = []
+        self.late: list[float] = []
+        self._app = app
+        self._draw, app.pump._on_tick = app.pump._on_tick, self._tick
+        self._due = time.perf_counter() + TIMER_MS / 1000
+        app.root.after(TIMER_MS, self._timer)
+
+    def _tick(self, *happened: object) -> None:
+        begun = time.perf_counter()
+        self._draw(*happened)  # type: ignore[arg-type]
+        self.ticks.append(1000 * (time.perf_counter() - begun))
+
+    def _timer(self) -> None:
+        now = time.perf_counter()
+        self.late.append(1000 * (now - self._due))
+        self._due = now + TIMER_MS / 1000
+        self._app.root.after(TIMER_MS, self._timer)
+
+
+def main() -> None:
+    """Print a table: for each page, with replies streaming, the share of a core and the longest waits."""
+    with _display():
+        controller = Controller()
+        app = App(controller, Settings(model=str(STARTER_MODEL), port=0), appearance="dark", scale=1.0)
+        app.start()
+        _live(app, lambda: controller.snapshot().state is EngineState.READY)
+        print("| page | window's share of a core | tick, median | tick, longest | loop held up, 99 % | longest |")
+        print("|---|---|---|---|---|---|")
+        for page in Page:
+            app.navigation.go(page)
+            _measure(app, controller, page)
+        app.close()
+        _live(app, lambda: app.closed)
+
+
+def _measure(app: App, controller: Controller, page: Page) -> None:
+    clients = multiprocessing.get_context("spawn").Process(target=ask, args=(controller.snapshot().address,))
+    clients.start()
+    _live(app, lambda: controller.snapshot().stats.running == STREAMS)
+    until = time.monotonic() + 2
+    _live(app, lambda: time.monotonic() > until)  # the table's lines are there
+    watch, begun, used = Stopwatch(app), time.monotonic(), time.thread_time()
+    _live(app, lambda: time.monotonic() > begun + SECONDS)
+    share = (time.thread_time() - used) / (time.monotonic() - begun)
+    running = controller.snapshot().stats.running
+    app.pump._on_tick = watch._draw
+    for generation in controller.generations():
+        generation.abort()
+    _live(app, lambda: not clients.is_alive())
+    late = sorted(watch.late)
+    print(
+        f"| {page.value}, {running} streams | {100 * share:.1f} % | {statistics.median(watch.ticks):.1f} ms "
+        f"| {max(watch.ticks):.1f} ms | {late[int(0.99 * len(late))]:.1f} ms | {late[-1]:.1f} ms |",
+        flush=True,
+    )
+
+
+def ask(address: str) -> None:
+    """Read streams until they end; in a process of its own, so that only the window is measured."""
+    threads = [threading.Thread(target=_read, args=(address,)) for _ in range(STREAMS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _read(address: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(address).netloc)
+    body = json.dumps({"prompt": "Once upon a time", "max_length": TOKENS, "ban_eos_token": True})
+    connection.request("POST", "/api/extra/generate/stream", body)
+    connection.getresponse().read()
+
+
+def _live(app: App, until: object) -> None:
+    """Run the window's loop until a condition holds; it sleeps between events, as the real one does."""
+    while not until():  # type: ignore[operator]
+        app.root.tk.dooneevent(0)
+
+
+@contextlib.contextmanager
+def _display() -> Iterator[None]:
+    if os.environ.get("DISPLAY"):
+        yield
+        return
+    from pyvirtualdisplay.display import Display
+
+    with Display(visible=False, size=(1600, 1000), backend="xvfb"):
+        yield
+
+
+if __name__ == "__main__":
+    assert Path(STARTER_MODEL).is_file(), "Run bootstrap.py first: it fetches the starter model."
+    main()
