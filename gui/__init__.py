@@ -9,11 +9,12 @@ view/        what to show, decided without Tk
   form       settings <-> form, and how the fields look
   status     what is happening, beside the form
   live       the live page: figures and requests
+  connect    the connect page: what to enter into a program, and what it heard
   log        which lines of the log are in sight, and the report for a bug
   history    the speed of the last minutes
   looks      how states and buttons feel
   words      numbers as people say and type them
-pages/       what is drawn: launch (the form) with status beside it, live, log
+pages/       what is drawn: launch (the form) with status beside it, live, connect, log
 widgets/     customtkinter's widgets in our look, its known bugs fixed
   controls   to operate: buttons, fields, sliders, menus
   display    to look at: cards, labels, bars, tips

@@ -9,7 +9,7 @@ import time
 import tkinter
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import customtkinter as ctk
 import darkdetect  # type: ignore[import-untyped]
@@ -18,11 +18,13 @@ from gui import theme
 from gui.event_pump import EventPump, Lane
 from gui.memory import Look, Memory, default_file
 from gui.navigation import Navigation
+from gui.pages.connect import ConnectActions, ConnectPage
 from gui.pages.launch import LaunchActions, LaunchCard
 from gui.pages.live import LivePage
 from gui.pages.log import LogPage
 from gui.pages.status import StatusCard
 from gui.theme import CARD_GAP, GAP, PADDING
+from gui.view.connect import Outcome, connect_view
 from gui.view.form import Inspection, fitting_context, form_of, form_view, model_path, settings_of
 from gui.view.history import History
 from gui.view.live import live_view
@@ -94,6 +96,7 @@ class App:
         self._memory = memory or Memory()
         self._history = History()
         self._cancelled: set[int] = set()
+        self._outcomes: dict[str, Outcome] = {}
         self._closing = False
         self.closed = False
         look = self._memory.look
@@ -155,8 +158,17 @@ class App:
         self.appearance_button.grid(row=0, column=4)
         start = self._build_launch_page()
         self.live = LivePage(root, self._cancel)
+        self.guides = {guide.key: guide for guide in self._controller.clients()}
+        actions = ConnectActions(self._refresh, self._test_client, self._write_config)
+        self.connect = ConnectPage(root, tuple(self.guides.values()), actions)
         self.log = LogPage(root, self._bug_report)
-        for page, frame in ((Page.LAUNCH, start), (Page.LIVE, self.live.frame), (Page.LOG, self.log.frame)):
+        pages: dict[Page, Any] = {
+            Page.LAUNCH: start,
+            Page.LIVE: self.live.frame,
+            Page.CONNECT: self.connect.frame,
+            Page.LOG: self.log.frame,
+        }
+        for page, frame in pages.items():
             frame.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))
             self.navigation.add(page, frame)
         self._name_appearance_button()
@@ -196,6 +208,29 @@ class App:
 
     def _bug_report(self) -> str:
         return bug_report(self._controller.settings, self._snapshot, tuple(self.log.entries))
+
+    def _test_client(self) -> None:
+        key = self.connect.key
+        self._tell(key, Outcome(running=True))
+        self.pump.submit(
+            Lane.TRIALS,
+            lambda: self._controller.try_client(key),
+            lambda trial: self._tell(key, Outcome(trial=trial)),
+            lambda problem: self._tell(key, Outcome(problem=problem)),
+        )
+
+    def _write_config(self, folder: str) -> None:
+        key = self.connect.key
+        self.pump.submit(
+            Lane.TRIALS,
+            lambda: self._controller.write_mantella_config(folder),
+            lambda copy: self._tell(key, Outcome(copy=copy)),
+            lambda problem: self._tell(key, Outcome(problem=problem)),
+        )
+
+    def _tell(self, key: str, outcome: Outcome) -> None:
+        self._outcomes[key] = outcome
+        self._refresh()
 
     def _cancel(self, request_id: int) -> None:
         self._cancelled.add(request_id)
@@ -312,6 +347,9 @@ class App:
             self.status.show(status)
         elif page is Page.LIVE:
             self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)
+        elif page is Page.CONNECT:
+            key = self.connect.key
+            self.connect.show(connect_view(self.guides[key], self._snapshot, self._outcomes.get(key, Outcome())))
 
     def _report(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):

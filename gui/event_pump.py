@@ -38,6 +38,7 @@ class Lane(enum.Enum):
     READING = "reading"
     CANCELS = "cancels"
     SAVING = "saving"
+    TRIALS = "trials"
 
 
 class EventPump:

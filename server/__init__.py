@@ -14,6 +14,7 @@ loading.py             what the engines are told to load
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files -> settings
 admin.py               the models and configurations that clients may change to
+clients.py             the programs that people connect, and a request as each makes it
 saves.py               stories that clients keep on the server
 errors.py              the one error family: status, code, sentence, hint
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server import admin
+from server import admin, clients
 from server.engine.client import EngineClient, Generation, Mailbox
 from server.engine.embedder import Embedder
 from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
@@ -30,7 +30,7 @@ from server.events import (
     StateAction,
     StateUsed,
 )
-from server.loading import SEQUENCES, embedder_command, load_command
+from server.loading import SEQUENCES, capacity, embedder_command, load_command
 from server.machine import Machine
 from server.model import gguf
 from server.prompt import templates
@@ -39,7 +39,7 @@ from server.request.ledger import Ledger, Totals, row_of, to_abort
 from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.settings import Settings
-from server.snapshot import ModelFile, Snapshot, TemplateInfo
+from server.snapshot import ClientGuide, ModelFile, Snapshot, TemplateInfo, Trial
 
 if TYPE_CHECKING:
     from server.api.http_server import HttpServer
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("tavernkeep")
 
 STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-QUEUE = 48
 KEPT_LINES = 1000
 PATIENCE = 60.0
 LONGEST_LOAD = 600.0
@@ -158,6 +157,20 @@ class Controller:
         """Path of the model that came with the program, or "" when it is not there."""
         return str(STARTER_MODEL) if STARTER_MODEL.is_file() else ""
 
+    def clients(self) -> tuple[ClientGuide, ...]:
+        """The programs that people connect, and what to enter there."""
+        return clients.guides()
+
+    def try_client(self, key: str) -> Trial:
+        """Ask over HTTP as a program asks. Raises :class:`TavernkeepError` with the reason why it heard nothing."""
+        return clients.ask_as(key, self.snapshot().address, self.settings.password, self.tokenize)
+
+    def write_mantella_config(self, folder: str) -> str:
+        """Have Mantella's settings in ``folder`` name this server; returns the name of the copy of the old ones."""
+        return clients.write_mantella_config(
+            folder, self.snapshot().address or f"http://127.0.0.1:{self.settings.port}"
+        )
+
     # --- for the HTTP routes ---
 
     def prepare(self, request: TextRequest) -> Prepared:
@@ -171,7 +184,7 @@ class Controller:
         :class:`ServerBusy`."""
         generation = self._ready().engine.submit(
             prepared.build,
-            most=_capacity(self.settings),
+            most=capacity(self.settings),
             genkey=genkey,
             client=client,
             route=route,
@@ -339,7 +352,7 @@ class Controller:
     def _listen(self, settings: Settings) -> None:
         """Listen on the settings' address. What the previous model was saying ends before its port closes."""
         if self._http and self._http.serves(settings.host, settings.port):
-            self._http.allow_streams(_capacity(settings))
+            self._http.allow_streams(capacity(settings))
             self._unload()
             return
         if self._http and self._http.port == settings.port:  # one port cannot be held on two addresses at once
@@ -349,7 +362,7 @@ class Controller:
         from server.api.app import create_app
         from server.api.http_server import HttpServer
 
-        opened = HttpServer(create_app(self), settings.host, settings.port, _capacity(settings))
+        opened = HttpServer(create_app(self), settings.host, settings.port, capacity(settings))
         self._unload()
         self._close_port()
         self._http = opened
@@ -479,8 +492,3 @@ def _describe(now: Snapshot) -> str:
     if now.state is EngineState.FAILED:
         return f"No model is loaded: {now.sentence}"
     return "No model is loaded."
-
-
-def _capacity(settings: Settings) -> int:
-    """Replies that may run or wait at the same time; the next one is told that the server is busy."""
-    return {0: 1, 1: QUEUE}.get(settings.multiuser, settings.multiuser)

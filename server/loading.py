@@ -12,6 +12,7 @@ from server.events import LoadModel
 from server.settings import Settings
 
 SEQUENCES = 16
+QUEUE = 48
 MIB = 1024 * 1024
 KV_TYPES = ("f16", "q8_0", "q4_0")  # by their quantkv
 
@@ -53,6 +54,11 @@ def load_command(settings: Settings) -> LoadModel:
         low_priority=settings.lowpriority or settings.gamemode,
         state_folder=os.path.abspath(settings.statedir or _default_state_folder()),
     )
+
+
+def capacity(settings: Settings) -> int:
+    """Replies that may run or wait at the same time; the next one is told that the server is busy."""
+    return {0: 1, 1: QUEUE}.get(settings.multiuser, settings.multiuser)
 
 
 def embedder_command(settings: Settings, *, model_embeds: bool) -> LoadEmbedder | None:

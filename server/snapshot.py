@@ -52,6 +52,29 @@ class Phase(enum.Enum):
 
 
 @dataclass(frozen=True)
+class ClientGuide:
+    """What to enter into a program so that it talks to this server; ``{address}`` in a value is the server's.
+
+    ``key`` is its name for us, ``name`` for people; ``where`` says in the program's words where the fields are.
+    """
+
+    key: str
+    name: str
+    where: str
+    fields: tuple[tuple[str, str], ...]
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a program heard when its request was tried: the text, when it began, in seconds, and tokens per second."""
+
+    text: str
+    first: float
+    speed: float
+
+
+@dataclass(frozen=True)
 class RequestRow:
     """One running or waiting request, as a person sees it. ``speed`` is in tokens per second since the first one."""
 

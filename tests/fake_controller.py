@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from server import clients
 from server.events import EngineState, EngineStats, LogLine, ModelInfo
 from server.settings import Settings
-from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo, Trimmed
+from server.snapshot import ClientGuide, ModelFile, RequestRow, Snapshot, TemplateInfo, Trial, Trimmed
 
 STARTER = "/models/starter.gguf"
 ADDRESS = "http://127.0.0.1:5001"
@@ -92,6 +93,7 @@ class FakeController:
         self.files: dict[str, ModelFile | Exception] = {}
         self.calls: list[str] = []
         self.cancelled: list[int] = []
+        self.trial: Trial | Exception = Trial("Well met.", 0.25, 31.4)
         self.started: list[Settings] = []
         self.threads: set[str] = set()
         self.polls = 0
@@ -126,6 +128,19 @@ class FakeController:
         if isinstance(found, Exception):
             raise found
         return found
+
+    def clients(self) -> tuple[ClientGuide, ...]:
+        return clients.guides()
+
+    def try_client(self, key: str) -> Trial:
+        self._note(f"try {key}")
+        if isinstance(self.trial, Exception):
+            raise self.trial
+        return self.trial
+
+    def write_mantella_config(self, folder: str) -> str:
+        self._note(f"write {folder}")
+        return "config_before_tavernkeep_0.ini"
 
     def templates(self) -> tuple[str, ...]:
         return ("AutoGuess", "Alpaca", "ChatML")

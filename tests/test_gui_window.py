@@ -18,7 +18,7 @@ from gui.theme import TEXT, WARNING
 from gui.view.form import help_of
 from gui.view.looks import Page
 from server.controller import Controller
-from server.errors import ModelLoadError, PortInUse
+from server.errors import ModelLoadError, PortInUse, TavernkeepError
 from server.events import EngineState, EngineStats, LogLine
 from server.settings import Settings
 from server.snapshot import MachineUse, Phase, RequestRow, Snapshot, Trimmed
@@ -601,7 +601,7 @@ def test_the_chart_shows_the_speed_of_the_last_minutes(app, controller):
 def test_the_keyboard_leads_to_every_page(app):
     app.root.update()
     app.root.focus_force()
-    for key, page in (("2", Page.LIVE), ("3", Page.LOG), ("1", Page.LAUNCH)):
+    for key, page in (("2", Page.LIVE), ("3", Page.CONNECT), ("4", Page.LOG), ("1", Page.LAUNCH)):
         app.root.event_generate(f"<Control-Key-{key}>")
         assert app.navigation.page is page
 
@@ -620,6 +620,57 @@ def test_the_state_is_seen_on_every_page(app, controller):
     wait_until(app, lambda: shown(app.state) == "● Loading… 42 %")
     app.navigation.go(Page.LAUNCH)
     assert shown(app.state) == ""
+
+
+# --- the connect page
+
+
+def test_each_program_has_its_fields_with_copy_buttons(app, controller):
+    app.navigation.go(Page.CONNECT)
+    assert [shown(app.connect.fields[0].name), app.connect.fields[0].entry.get()] == ["LLM Service", f"{ADDRESS}/v1"]
+    app.connect.buttons["skyrimnet"].invoke()
+    assert app.connect.fields[0].entry.get() == f"{ADDRESS}/v1/chat/completions"
+    app.connect.fields[0].copy_button.invoke()
+    assert app.root.clipboard_get() == f"{ADDRESS}/v1/chat/completions"
+    controller.state = dataclasses.replace(READY, address="http://127.0.0.1:5009")
+    wait_until(app, lambda: app.connect.fields[0].entry.get() == "http://127.0.0.1:5009/v1/chat/completions")
+
+
+def test_a_program_can_be_tried_once_a_model_is_ready(app, controller):
+    app.navigation.go(Page.CONNECT)
+    assert not enabled(app.connect.test_button)
+    assert "launch page" in shown(app.connect.hint)
+    controller.state = READY
+    wait_until(app, lambda: enabled(app.connect.test_button))
+    app.connect.buttons["chim"].invoke()
+    app.connect.test_button.invoke()
+    wait_until(app, lambda: shown(app.connect.reply) == "Well met.")
+    assert shown(app.connect.figures) == "It works · first words after 0.25 s · 31.4 tokens/s"
+    assert "try chim" in controller.calls
+    assert "MainThread" not in controller.threads
+
+
+def test_a_program_that_hears_nothing_is_told_why(app, controller):
+    controller.trial = TavernkeepError("The reply was empty.", "Try again.")
+    controller.state = READY
+    app.navigation.go(Page.CONNECT)
+    wait_until(app, lambda: enabled(app.connect.test_button))
+    app.connect.test_button.invoke()
+    wait_until(app, lambda: shown(app.connect.reply) == "The reply was empty. Try again.")
+    assert shown(app.connect.figures) == "It did not work"
+
+
+def test_mantellas_settings_are_written_for_the_folder_that_is_picked(app, controller, monkeypatch):
+    monkeypatch.setattr("tkinter.filedialog.askdirectory", lambda **_: "/games/Mantella")
+    app.navigation.go(Page.CONNECT)
+    app.root.update()
+    app.connect.config_button.invoke()
+    wait_until(app, lambda: "config_before_tavernkeep_0.ini" in shown(app.connect.reply))
+    assert "write /games/Mantella" in controller.calls
+    app.connect.buttons["skyrimnet"].invoke()
+    app.root.update()
+    assert not app.connect.config_button.winfo_ismapped()
+    assert shown(app.connect.reply) == ""
 
 
 def test_an_address_is_copied(app, controller):

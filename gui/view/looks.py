@@ -33,6 +33,7 @@ class Page(enum.Enum):
 
     LAUNCH = "Launch"
     LIVE = "Live"
+    CONNECT = "Connect"
     LOG = "Log"
 
 

@@ -1,0 +1,65 @@
+"""The programs that people connect: what they are told, their requests over real HTTP, and Mantella's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import clients
+from server.controller import Controller
+from server.errors import TavernkeepError
+from server.snapshot import ClientGuide
+from tests.conftest import Server
+
+ADDRESS = "http://127.0.0.1:5001"
+INI = b"[LLM]\r\n; llm_api\r\n;   default = OpenRouter\r\nllm_api = OpenRouter\r\n\r\nmodel = x \\# y\r\n"
+
+
+@pytest.mark.parametrize("name", clients.ORDER)
+def test_each_program_hears_the_reply_to_the_request_it_makes(server: Server, name: str) -> None:
+    trial = server.controller.try_client(name)
+    assert trial.text.strip()
+    assert trial.first > 0
+    assert trial.speed > 0
+
+
+@pytest.mark.parametrize("guide", clients.guides(), ids=lambda guide: guide.key)
+def test_each_program_is_told_the_address_and_some_advice(guide: ClientGuide) -> None:
+    assert any("{address}" in value for _field, value in guide.fields)
+    assert guide.name
+    assert guide.where.endswith(":")
+    assert all(line.endswith(".") for line in guide.advice)
+
+
+def test_a_refusal_is_told_in_the_servers_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "_read", lambda _: {"path": "/v1/chat/completions", "body": {"messages": 3}})
+    with pytest.raises(TavernkeepError, match="messages"):
+        server.controller.try_client("mantella")
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    with pytest.raises(TavernkeepError, match="Press Start"):
+        Controller().try_client("mantella")
+
+
+def test_mantellas_file_names_this_server_and_nothing_else_in_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "config.ini"
+    file.write_bytes(INI)
+    copy = clients.write_mantella_config(str(tmp_path), ADDRESS)
+    assert file.read_bytes() == INI.replace(b"llm_api = OpenRouter", b"llm_api = http://127.0.0.1:5001/v1")
+    assert (tmp_path / copy).read_bytes() == INI
+    again = clients.write_mantella_config(str(tmp_path), "http://127.0.0.1:5002")
+    assert again != copy
+    assert (tmp_path / copy).read_bytes() == INI
+    assert sorted(found.name for found in tmp_path.iterdir()) == sorted(["config.ini", copy, again])
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(None, "There is no config.ini"), (b"[Other]\nx = 1\n", "no line")])
+def test_a_folder_that_is_not_mantellas_is_told_and_left_alone(tmp_path: Path, content: Any, sentence: str) -> None:
+    if content:
+        (tmp_path / "config.ini").write_bytes(content)
+    with pytest.raises(TavernkeepError, match=sentence):
+        clients.write_mantella_config(str(tmp_path), ADDRESS)
+    assert len(list(tmp_path.iterdir())) == bool(content)
