@@ -53,7 +53,7 @@ def _picture_all(appearance: str, scale: float) -> None:
     _live(app, lambda: time.monotonic() > until)
     app.connect.choose("skyrimnet")
     app.connect.test_button.invoke()
-    _live(app, lambda: app._outcomes["skyrimnet"].trial is not None)
+    _live(app, lambda: not app._outcomes["skyrimnet"].running)
     for page in Page:
         app.navigation.go(page)
         until = time.monotonic() + 1.0

@@ -14,7 +14,7 @@ from gui import theme
 from gui.theme import GAP, PADDING
 from gui.view.log import LogEntry, LogFilter, entry_of
 from gui.view.looks import Tone
-from gui.widgets.controls import Button, CopyButton, Entry, Tick
+from gui.widgets.controls import CopyButton, Entry, Tick
 from gui.widgets.display import Card, Label
 from server.events import LogLine
 
@@ -75,7 +75,7 @@ class LogPage:
         self.problems_tick.grid(row=0, column=2, padx=PADDING, pady=(GAP, 0))
         self.copy_button = CopyButton(self.frame, "Copy", self._lines_in_sight, width=72)
         self.copy_button.grid(row=0, column=3, pady=(GAP, 0))
-        self.report_button: Button = CopyButton(self.frame, "Copy a report for a bug", report, width=176)
+        self.report_button = CopyButton(self.frame, "Copy a report for a bug", report, width=176)
         self.report_button.grid(row=0, column=4, padx=(GAP, PADDING), pady=(GAP, 0))
 
     def _lines_in_sight(self) -> str:
