@@ -113,6 +113,7 @@ stop_lists = st.lists(st.sampled_from(STOPS), unique=True, max_size=2).map(tuple
 @settings(max_examples=400, deadline=None)
 @given(replies, prompts, stop_lists)
 @example("Well met!</think>", GENERIC, ())
+@example(" </think> ", GENERIC, ())
 @example("Hm.</think> <think>Hm.</think> Well met!", GENERIC, ())
 def test_every_reply_is_told_apart_as_if_it_were_read_at_once(text, thinking, stops):
     said = fed([text.encode()], thinking, stops)

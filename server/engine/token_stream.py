@@ -166,9 +166,11 @@ class TokenStream:
         if self._blank:
             text = self._lead + text
             words = text.lstrip()
-            self._lead = "" if words or self._thought_before else text
             if not words:
+                if not self._thought_before:
+                    self._lead = text
                 return
+            self._lead = ""
             if self._orphan:
                 self._unsay()
             self._blank = False
