@@ -10,7 +10,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,30 +55,30 @@ def main() -> None:
         controller = Controller()
         app = App(controller, Settings(model=str(STARTER_MODEL), port=0), appearance="dark", scale=1.0)
         app.start()
-        _live(app, lambda: controller.snapshot().state is EngineState.READY)
+        run_until(app, lambda: controller.snapshot().state is EngineState.READY)
         print("| page | window's share of a core | tick, median | tick, longest | loop held up, 99 % | longest |")
         print("|---|---|---|---|---|---|")
         for page in Page:
             app.navigation.go(page)
             _measure(app, controller, page)
         app.close()
-        _live(app, lambda: app.closed)
+        run_until(app, lambda: app.closed)
 
 
 def _measure(app: App, controller: Controller, page: Page) -> None:
     clients = multiprocessing.get_context("spawn").Process(target=ask, args=(controller.snapshot().address,))
     clients.start()
-    _live(app, lambda: controller.snapshot().stats.running == STREAMS)
+    run_until(app, lambda: controller.snapshot().stats.running == STREAMS)
     until = time.monotonic() + 2
-    _live(app, lambda: time.monotonic() > until)  # the table's lines are there
+    run_until(app, lambda: time.monotonic() > until)  # the table's lines are there
     watch, begun, used = Stopwatch(app), time.monotonic(), time.thread_time()
-    _live(app, lambda: time.monotonic() > begun + SECONDS)
+    run_until(app, lambda: time.monotonic() > begun + SECONDS)
     share = (time.thread_time() - used) / (time.monotonic() - begun)
     running = controller.snapshot().stats.running
     app.pump._on_tick = watch._draw
     for generation in controller.generations():
         generation.abort()
-    _live(app, lambda: not clients.is_alive())
+    run_until(app, lambda: not clients.is_alive())
     late = sorted(watch.late)
     print(
         f"| {page.value}, {running} streams | {100 * share:.1f} % | {statistics.median(watch.ticks):.1f} ms "
@@ -103,9 +103,9 @@ def _read(address: str) -> None:
     connection.getresponse().read()
 
 
-def _live(app: App, until: object) -> None:
+def run_until(app: App, condition: Callable[[], object]) -> None:
     """Run the window's loop until a condition holds; it sleeps between events, as the real one does."""
-    while not until():  # type: ignore[operator]
+    while not condition():
         app.root.tk.dooneevent(0)
 
 

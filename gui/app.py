@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 import tkinter
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -212,19 +213,16 @@ class App:
     def _test_client(self) -> None:
         key = self.connect.key
         self._tell(key, Outcome(running=True))
-        self.pump.submit(
-            Lane.TRIALS,
-            lambda: self._controller.try_client(key),
-            lambda trial: self._tell(key, Outcome(trial=trial)),
-            lambda problem: self._tell(key, Outcome(problem=problem)),
-        )
+        self._hear(key, lambda: Outcome(trial=self._controller.try_client(key)))
 
     def _write_config(self, folder: str) -> None:
-        key = self.connect.key
+        self._hear(self.connect.key, lambda: Outcome(copy=self._controller.write_mantella_config(folder)))
+
+    def _hear(self, key: str, work: Callable[[], Outcome]) -> None:
         self.pump.submit(
             Lane.TRIALS,
-            lambda: self._controller.write_mantella_config(folder),
-            lambda copy: self._tell(key, Outcome(copy=copy)),
+            work,
+            lambda outcome: self._tell(key, outcome),
             lambda problem: self._tell(key, Outcome(problem=problem)),
         )
 
@@ -235,12 +233,7 @@ class App:
     def _cancel(self, request_id: int) -> None:
         self._cancelled.add(request_id)
         self._refresh()
-        self.pump.submit(
-            Lane.CANCELS,
-            lambda: self._controller.cancel(request_id),
-            lambda _: None,
-            logger.error,
-        )
+        self._in_background(Lane.CANCELS, lambda: self._controller.cancel(request_id))
 
     def _action_done(self, _: None) -> None:
         self._action_failed("")
@@ -274,11 +267,15 @@ class App:
             self._remember(settings_of(self._kept, self._settings))
 
     def _remember(self, settings: Settings) -> None:
-        self.pump.submit(Lane.SAVING, lambda: self._memory.keep(settings), lambda _: None, logger.error)
+        self._in_background(Lane.SAVING, lambda: self._memory.keep(settings))
 
     def _remember_look(self) -> None:
         look = Look(ctk.get_appearance_mode().lower(), float(self.scale_menu.choice or 0))
-        self.pump.submit(Lane.SAVING, lambda: self._memory.keep_look(look), lambda _: None, logger.error)
+        self._in_background(Lane.SAVING, lambda: self._memory.keep_look(look))
+
+    def _in_background(self, lane: Lane, work: Callable[[], None]) -> None:
+        """Do what nobody waits for."""
+        self.pump.submit(lane, work, lambda _: None, logger.error)
 
     def _inspect(self, path: str) -> None:
         self._inspect_timer = ""

@@ -10,12 +10,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from PIL import ImageGrab
 from pyvirtualdisplay.display import Display
 
+from bench.window import run_until
 from gui import theme
 from gui.app import App
 from gui.view.looks import Page
@@ -44,27 +44,27 @@ def _picture_all(appearance: str, scale: float) -> None:
     logging.getLogger("tavernkeep").addHandler(controller.window_log())
     app = App(controller, settings_for_tests(contextsize=8192), appearance=appearance, scale=scale)
     app.start()
-    _live(app, lambda: controller.snapshot().state is EngineState.READY)
+    run_until(app, lambda: controller.snapshot().state is EngineState.READY)
     server = Server(controller)
     first = [_ask(server, client, 60) for client in CLIENTS[:3]]
-    _live(app, lambda: not any(thread.is_alive() for thread in first))
+    run_until(app, lambda: not any(thread.is_alive() for thread in first))
     running = [_ask(server, client, 1200) for client in CLIENTS]
     until = time.monotonic() + SECONDS_OF_WORK
-    _live(app, lambda: time.monotonic() > until)
+    run_until(app, lambda: time.monotonic() > until)
     app.connect.choose("skyrimnet")
     app.connect.test_button.invoke()
-    _live(app, lambda: not app._outcomes["skyrimnet"].running)
+    run_until(app, lambda: not app._outcomes["skyrimnet"].running)
     for page in Page:
         app.navigation.go(page)
         until = time.monotonic() + 1.0
-        _live(app, lambda until=until: time.monotonic() > until)
+        run_until(app, lambda until=until: time.monotonic() > until)
         width, height = (int(side * scale) for side in theme.WINDOW_SIZE)
         picture = ImageGrab.grab((0, 0, width, height), xdisplay=os.environ["DISPLAY"])
         picture.quantize(COLOURS).save(
             FOLDER / f"{page.value.lower()}-{appearance}-{100 * scale:.0f}.png", optimize=True
         )
     app.close()
-    _live(app, lambda: app.closed)
+    run_until(app, lambda: app.closed)
     for thread in running:
         thread.join()
 
@@ -74,11 +74,6 @@ def _ask(server: Server, client: str, tokens: int) -> threading.Thread:
     thread = threading.Thread(target=server.post, args=("/v1/chat/completions", body), kwargs={"User_Agent": client})
     thread.start()
     return thread
-
-
-def _live(app: App, until: Callable[[], bool]) -> None:
-    while not until():
-        app.root.tk.dooneevent(0)
 
 
 if __name__ == "__main__":
