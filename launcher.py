@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 def with_model(controller: Controller, settings: Settings) -> Settings:
     """The settings, with the starter model where none was chosen."""
-    return settings if settings.model else dataclasses.replace(settings, model=controller.starter_model())
+    return settings if settings.model else dataclasses.replace(settings, model=controller.models.starter())
 
 
 def serve(controller: Controller, settings: Settings) -> int:

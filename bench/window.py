@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from gui.app import App
 from gui.view.looks import Page
-from server.controller import STARTER_MODEL, Controller
+from server.controller import Controller
 from server.events import EngineState
+from server.model.library import STARTER
 from server.settings import Settings
 
 STREAMS = 8
@@ -53,7 +54,7 @@ def main() -> None:
     """Print a table: for each page, with replies streaming, the share of a core and the longest waits."""
     with _display():
         controller = Controller()
-        app = App(controller, Settings(model=str(STARTER_MODEL), port=0), appearance="dark", scale=1.0)
+        app = App(controller, Settings(model=str(STARTER), port=0), appearance="dark", scale=1.0)
         app.start()
         run_until(app, lambda: controller.snapshot().state is EngineState.READY)
         print("| page | window's share of a core | tick, median | tick, longest | loop held up, 99 % | longest |")
@@ -121,5 +122,5 @@ def _display() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    assert Path(STARTER_MODEL).is_file(), "Run bootstrap.py first: it fetches the starter model."
+    assert Path(STARTER).is_file(), "Run bootstrap.py first: it fetches the starter model."
     main()

@@ -107,7 +107,7 @@ class App:
         self.root.report_callback_exception = self._report
         self._size_window(scale or look.scale)
         self._build(look)
-        self._kept = self._memory.form(settings, controller.starter_model())
+        self._kept = self._memory.form(settings, controller.models.starter())
         self._filled_for = model_path(self._kept.model)
         self._context_chosen = settings.contextsize != Settings().contextsize or self._memory.knows(self._filled_for)
         self.launch.fill(self._kept)
@@ -281,7 +281,7 @@ class App:
         self._inspect_timer = ""
         self.pump.submit(
             Lane.READING,
-            lambda: self._controller.inspect_model(path),
+            lambda: self._controller.models.inspect(path),
             lambda file: self._inspected(path, Inspection(file=file)),
             lambda sentence: self._inspected(path, Inspection(problem=sentence)),
         )

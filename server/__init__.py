@@ -116,6 +116,7 @@ engine/                the engine process and the launcher's side of it
   neighbours.py        living beside a game: waiting, priority, number of threads
   stats.py             tokens per second
   self_test.py         does the freshly built library work here?
+  devices.py           which devices does llama.cpp see? The main of a short process
 
 engine/llama/          llama.cpp itself; the only imports of llama_cpp
   library.py           the native library: back ends, log
@@ -132,6 +133,10 @@ engine/llama/          llama.cpp itself; the only imports of llama_cpp
 
 model/
   gguf.py              the bounded reader of a GGUF file's header
+  shape.py             what of a model takes memory, layer by layer
+  fit.py               how much it takes, and how many layers fit a GPU
+  devices.py           the devices, asked in a process of its own
+  library.py           the models on this PC, and a forecast for each
 """
 
 VERSION = "0.1.0"

@@ -32,7 +32,7 @@ from server.events import (
 )
 from server.loading import SEQUENCES, capacity, embedder_command, load_command
 from server.machine import Machine
-from server.model import gguf
+from server.model.library import Library
 from server.prompt import templates
 from server.prompt.jinja import Renderer
 from server.request.ledger import Ledger, Totals, row_of, to_abort
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tavernkeep")
 
-STARTER_MODEL = Path(__file__).resolve().parent.parent / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 KEPT_LINES = 1000
 PATIENCE = 60.0
 LONGEST_LOAD = 600.0
@@ -55,7 +54,8 @@ LONGEST_LOAD = 600.0
 class Controller:
     """Owns the engine process and the HTTP server. Every method may be called from any thread.
 
-    ``settings`` are in force; ``initial`` were, before clients swapped the model. ``embedder`` makes embeddings.
+    ``settings`` are in force; ``initial`` were, before clients swapped the model. ``embedder`` makes embeddings,
+    ``models`` are those on this PC.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -68,6 +68,7 @@ class Controller:
         self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
         self.embedder = Embedder(self._ids)
+        self.models = Library()
         self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
         self._renderer = Renderer()
@@ -141,10 +142,6 @@ class Controller:
             taken.append(self._log_lines.popleft())
         return taken
 
-    def inspect_model(self, path: str) -> ModelFile:
-        """Read a GGUF file's header. Raises :class:`ModelLoadError` if it is missing, cut off or not GGUF."""
-        return gguf.inspect(path)
-
     def use_state(self, action: StateAction, slot: int = 0) -> StateUsed:
         """Look at, save, load or clear a conversation on disk. Raises :class:`ModelNotReady`."""
         return self._ready().engine.use_state(action, slot)
@@ -152,10 +149,6 @@ class Controller:
     def templates(self) -> tuple[str, ...]:
         """Names for the instruct template: ``AutoGuess`` first, then the presets."""
         return templates.names()
-
-    def starter_model(self) -> str:
-        """Path of the model that came with the program, or "" when it is not there."""
-        return str(STARTER_MODEL) if STARTER_MODEL.is_file() else ""
 
     def clients(self) -> tuple[ClientGuide, ...]:
         """The programs that people connect, and what to enter there."""
@@ -278,7 +271,7 @@ class Controller:
         choice = templates.read_choice(settings.chatcompletionsadapter)
         if choice:
             templates.check(choice, self._renderer)
-        header = _header_of(settings)
+        header = self._header_of(settings)
         problem = header if isinstance(header, ModelLoadError) else None
         if problem and self._now.state is EngineState.READY:
             raise problem
@@ -296,6 +289,20 @@ class Controller:
             self._change(state=EngineState.FAILED, sentence=str(problem))
         else:
             self._load(settings)
+
+    def _header_of(self, settings: Settings) -> ModelFile | ModelLoadError:
+        """The model's header; or why the files that the settings name cannot be used, as far as their headers say."""
+        try:
+            header = self.models.inspect(settings.model)
+        except ModelLoadError as error:
+            return error
+        for name, paths in (("lora", settings.lora), ("draftmodel", (settings.draftmodel,))):
+            for path in filter(None, paths):
+                try:
+                    self.models.inspect(path)
+                except ModelLoadError as error:
+                    return ModelLoadError(f"{name}: {error.message}", f"Check --{name}.")
+        return header
 
     def _swap(self, settings: Settings | None) -> None:
         try:
@@ -462,21 +469,6 @@ class _WindowLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(LogLine(record.levelno, record.getMessage()))
-
-
-def _header_of(settings: Settings) -> ModelFile | ModelLoadError:
-    """The model's header; or why the files that the settings name cannot be used, as far as their headers say."""
-    try:
-        header = gguf.inspect(settings.model)
-    except ModelLoadError as error:
-        return error
-    for name, paths in (("lora", settings.lora), ("draftmodel", (settings.draftmodel,))):
-        for path in filter(None, paths):
-            try:
-                gguf.inspect(path)
-            except ModelLoadError as error:
-                return ModelLoadError(f"{name}: {error.message}", f"Check --{name}.")
-    return header
 
 
 def _why(template: TemplateInfo) -> str:

@@ -117,7 +117,8 @@ class ModelInfo:
     ``chat_template`` is the Jinja text in its file, ``tool_template`` the one some models have for chats with tools.
     Token ids go up to ``vocabulary`` - 1. ``infill`` are the tokens before the text in front of a gap, before the text
     behind it, and before what fills it, if the model has them. ``sampling`` is what its file recommends for samplers.
-    One that ``judges`` tells how well texts fit together, and makes no vectors of them.
+    One that ``judges`` tells how well texts fit together, and makes no vectors of them. ``gpu_layers`` are on a GPU, of
+    one more than it has ``layers``.
     """
 
     name: str
@@ -139,6 +140,7 @@ class ModelInfo:
     judges: bool = False
     infill: tuple[int, ...] = ()
     sampling: tuple[tuple[str, float], ...] = ()
+    gpu_layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ class LoadModel:
     experts stay in RAM. ``sliding_window`` keeps only the window of such models, which saves memory and gives up
     reading less. ``cache_ram`` is in bytes, for prompts that fall out of the KV cache. ``draft_tokens`` are guessed
     ahead in each step, by ``draft_model`` or, without one, with ``prompt_lookup`` from the text so far.
-    ``state_folder`` is where conversations are saved.
+    ``state_folder`` is where conversations are saved. With ``gpu_layers`` -1 as many go to the GPUs as leave
+    ``reserve`` bytes of their memory free.
     """
 
     path: str
@@ -197,6 +200,7 @@ class LoadModel:
     game_mode: bool = False
     low_priority: bool = False
     state_folder: str = ""
+    reserve: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from server.settings import Settings
 SEQUENCES = 16
 QUEUE = 48
 MIB = 1024 * 1024
+GB = 1_000_000_000
 KV_TYPES = ("f16", "q8_0", "q4_0")  # by their quantkv
 
 
@@ -53,6 +54,7 @@ def load_command(settings: Settings) -> LoadModel:
         game_mode=settings.gamemode,
         low_priority=settings.lowpriority or settings.gamemode,
         state_folder=os.path.abspath(settings.statedir or _default_state_folder()),
+        reserve=int(settings.reservevram * GB),
     )
 
 

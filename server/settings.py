@@ -63,11 +63,17 @@ class Settings:
     )
     gpulayers: int = _setting(
         -1,
-        "Model layers to keep on the GPU; -1 puts all of them there if a GPU is found.",
+        "Model layers to keep on the GPU; -1 puts as many there as fit its free memory.",
         flags=("--gpu-layers", "--n-gpu-layers", "-ngl"),
         bare="1",  # as in KoboldCpp
         minimum=-1,
         maximum=10000,
+    )
+    reservevram: float = _setting(
+        1.0,
+        "GB of the GPU's memory to leave for the game, where the number of layers is chosen automatically.",
+        minimum=0,
+        maximum=1000,
     )
     tensor_split: tuple[float, ...] = _setting(
         (),

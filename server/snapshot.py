@@ -9,9 +9,38 @@ from server.events import EngineState, EngineStats, ModelInfo
 
 
 @dataclass(frozen=True)
+class LayerShape:
+    """What one layer takes: bytes of its ``weights``, of which ``experts``; numbers in the KV cache for each token, in
+    ``keys`` and in ``values``; and numbers of a ``state`` that is there once for each sequence, in recurrent layers."""
+
+    weights: int = 0
+    experts: int = 0
+    keys: int = 0
+    values: int = 0
+    state: int = 0
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What of a model takes memory. ``inputs`` are the bytes of what stays in RAM, ``outputs`` of what follows the last
+    layer; if it is ``tied``, the embeddings stand for both. ``width`` is the embedding's, ``feed_forward`` the widest
+    inner layer's, ``queries`` that of all heads together."""
+
+    layers: tuple[LayerShape, ...] = ()
+    inputs: int = 0
+    outputs: int = 0
+    tied: bool = False
+    width: int = 0
+    feed_forward: int = 0
+    queries: int = 0
+    heads: int = 0
+    vocabulary: int = 0
+
+
+@dataclass(frozen=True)
 class ModelFile:
-    """What a GGUF file says of itself without being loaded. ``size`` is in bytes; 0 and "": it does not say. It
-    ``embeds`` if it says how vectors of texts are made with it."""
+    """What a GGUF file says of itself without being loaded. ``size`` is in bytes, of all its parts if it is split; 0
+    and "": it does not say. It ``embeds`` if it says how vectors of texts are made with it."""
 
     path: str
     size: int
@@ -22,6 +51,78 @@ class ModelFile:
     trained_context: int
     chat_template: str
     embeds: bool = False
+    shape: ModelShape = ModelShape()
+
+
+class DeviceKind(enum.Enum):
+    """What llama.cpp computes on. Integrated GPUs share the RAM."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+    INTEGRATED = "integrated"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Device:
+    """One of llama.cpp's devices; its memory in bytes, 0 where the driver does not say."""
+
+    name: str
+    description: str
+    kind: DeviceKind
+    total: int
+    free: int
+
+
+@dataclass(frozen=True)
+class MemoryShare:
+    """What a model takes of one memory, in bytes."""
+
+    weights: int = 0
+    kv: int = 0
+    buffers: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.weights + self.kv + self.buffers
+
+
+@dataclass(frozen=True)
+class MemoryPool:
+    """A memory, in bytes: what others left ``free`` of it, what the model takes, and what is kept in ``reserve``.
+
+    The ``name`` is the GPU's, or that of all together; "" is the RAM.
+    """
+
+    name: str
+    total: int
+    free: int
+    share: MemoryShare
+    reserve: int = 0
+
+    @property
+    def left(self) -> int:
+        """What is left over; below 0 is what lacks."""
+        return self.free - self.share.all - self.reserve
+
+
+class Fit(enum.Enum):
+    """Where a model finds room."""
+
+    GPU = "all of it on the GPU"
+    SPLIT = "a part of it on the GPU"
+    RAM = "in RAM"
+    TOO_LARGE = "nowhere"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a model will take where, before it is loaded. ``gpu_layers`` counts as llama.cpp does: all and one more are
+    the whole model. The GPU's memory, if there is one, is the first of the ``pools``, the RAM is the last."""
+
+    fit: Fit
+    gpu_layers: int
+    pools: tuple[MemoryPool, ...]
 
 
 @dataclass(frozen=True)

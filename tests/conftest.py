@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from server.controller import STARTER_MODEL, Controller
+from server.controller import Controller
 from server.engine.neighbours import waiting_environment
 from server.events import EngineState
+from server.model.library import STARTER
 from server.prompt.jinja import Renderer
 from server.settings import Settings
 from server.snapshot import Snapshot
@@ -116,7 +117,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 def settings_for_tests(**changes: Any) -> Settings:
     """The starter model on a free port, with as few threads as the machine can spare."""
-    return Settings(**{"model": str(STARTER_MODEL), "port": 0, "contextsize": 2048, "threads": 2, **changes})
+    return Settings(**{"model": str(STARTER), "port": 0, "contextsize": 2048, "threads": 2, **changes})
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -127,9 +128,9 @@ def own_memory(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def starter_model() -> Path:
-    if not STARTER_MODEL.is_file():
+    if not STARTER.is_file():
         pytest.fail("The starter model is missing; `python3 bootstrap.py test` fetches it.")
-    return STARTER_MODEL
+    return STARTER
 
 
 @pytest.fixture(scope="session")

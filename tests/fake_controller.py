@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from server import clients
 from server.events import EngineState, EngineStats, LogLine, ModelInfo
+from server.loading import load_command
+from server.model.fit import forecast
 from server.settings import Settings
-from server.snapshot import ClientGuide, ModelFile, RequestRow, Snapshot, TemplateInfo, Trial, Trimmed
+from server.snapshot import ClientGuide, Device, Forecast, ModelFile, RequestRow, Snapshot, TemplateInfo, Trial, Trimmed
 
 STARTER = "/models/starter.gguf"
 ADDRESS = "http://127.0.0.1:5001"
@@ -79,6 +82,38 @@ def model_file(path: str, **facts: Any) -> ModelFile:
     return ModelFile(path=path, **{**known, **facts})
 
 
+class FakeLibrary:
+    """The models of a PC that has none, but knows what every file says."""
+
+    def __init__(self, threads: set[str]) -> None:
+        self.found: dict[str, ModelFile | Exception] = {}
+        self.in_folders: dict[str, tuple[str, ...]] = {}
+        self.machine: tuple[Device, ...] = ()
+        self.forecasts: list[Settings] = []
+        self._threads = threads
+
+    def inspect(self, path: str) -> ModelFile:
+        self._threads.add(threading.current_thread().name)
+        found = self.found.get(path, model_file(path))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def starter(self) -> str:
+        return STARTER
+
+    def files(self, folders: Iterable[str]) -> tuple[str, ...]:
+        return tuple(path for folder in folders for path in self.in_folders.get(folder, ()))
+
+    def devices(self) -> tuple[Device, ...]:
+        self._threads.add(threading.current_thread().name)
+        return self.machine
+
+    def forecast(self, settings: Settings) -> Forecast:
+        self.forecasts.append(settings)
+        return forecast(self.inspect(settings.model), load_command(settings), self.machine)
+
+
 class FakeController:
     """A controller whose every answer is set by the test. ``gate`` holds a start until the test opens it."""
 
@@ -90,12 +125,12 @@ class FakeController:
         self.gate = threading.Event()
         self.gate.set()
         self.lines: list[LogLine] = []
-        self.files: dict[str, ModelFile | Exception] = {}
         self.calls: list[str] = []
         self.cancelled: list[int] = []
         self.trial: Trial | Exception = Trial("Well met.", 0.25, 31.4)
         self.started: list[Settings] = []
         self.threads: set[str] = set()
+        self.models = FakeLibrary(self.threads)
         self.polls = 0
 
     def start(self, settings: Settings) -> None:
@@ -122,13 +157,6 @@ class FakeController:
         lines, self.lines = self.lines[:limit], self.lines[limit:]
         return lines
 
-    def inspect_model(self, path: str) -> ModelFile:
-        self.threads.add(threading.current_thread().name)
-        found = self.files.get(path, model_file(path))
-        if isinstance(found, Exception):
-            raise found
-        return found
-
     def clients(self) -> tuple[ClientGuide, ...]:
         return clients.guides()
 
@@ -144,9 +172,6 @@ class FakeController:
 
     def templates(self) -> tuple[str, ...]:
         return ("AutoGuess", "Alpaca", "ChatML")
-
-    def starter_model(self) -> str:
-        return STARTER
 
     def _note(self, call: str) -> None:
         self.calls.append(call)

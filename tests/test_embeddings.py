@@ -19,7 +19,7 @@ import ollama
 import openai
 import pytest
 
-from server.controller import STARTER_MODEL, Controller
+from server.controller import Controller
 from server.embedding import Embed, Embedded, LoadEmbedder, Pair
 from server.engine.client import EngineClient
 from server.engine.embedder import Embedder
@@ -27,6 +27,7 @@ from server.engine.llama.embeddings import EmbeddingModel
 from server.engine.llama.library import NativeLog
 from server.errors import BadRequest, ModelNotReady, NotAvailable
 from server.events import EngineState, ModelLoaded
+from server.model.library import STARTER
 from server.request.embeddings import MOST_INPUTS, read_embeddings
 from tests import tiny_models
 from tests.conftest import Server, settings_for_tests, wait_until
@@ -41,7 +42,7 @@ TEXTS = [
 ]
 
 
-def started(server: Server, model: Path | str = STARTER_MODEL, **changes: Any) -> Server:
+def started(server: Server, model: Path | str = STARTER, **changes: Any) -> Server:
     server.controller.start(settings_for_tests(contextsize=512, embeddingsmodel=str(model), **changes))
     server.wait_for(EngineState.READY)
     return server
@@ -217,7 +218,7 @@ def test_every_route_answers_in_openais_shape(embeds, route):
     answer = embeds.post(route, {"input": ["wolf", "bear"], "model": "any name"}).json
     assert list(answer) == ["object", "data", "model", "usage"]
     assert answer["object"] == "list"
-    assert answer["model"] == STARTER_MODEL.stem
+    assert answer["model"] == STARTER.stem
     assert [(entry["object"], entry["index"], len(entry["embedding"])) for entry in answer["data"]] == [
         ("embedding", 0, SIZE),
         ("embedding", 1, SIZE),
@@ -313,7 +314,7 @@ def test_ollama_lists_the_embeddings_model_too_and_shows_it_by_its_name(own_serv
     started(own_server, file)
     wait_until(lambda: own_server.controller.embedder.model, "the embeddings model")
     with ollama.Client(own_server.base) as client:
-        names = [STARTER_MODEL.stem + ":latest", "reader:latest"]
+        names = [STARTER.stem + ":latest", "reader:latest"]
         assert [model.model for model in client.list().models] == names
         running = client.ps().models
         assert [model.model for model in running] == names
@@ -394,7 +395,7 @@ def test_its_process_ends_with_the_launcher_even_in_the_middle_of_a_long_text():
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin
         assert process.stdout
-        pickle.dump(LoadEmbedder(str(STARTER_MODEL), context=0, gpu_layers=0, threads=1), process.stdin)
+        pickle.dump(LoadEmbedder(str(STARTER), context=0, gpu_layers=0, threads=1), process.stdin)
         pickle.dump(Embed(1, ("wolf " * 3000,) * 300, first=0, truncate=True, dimensions=0), process.stdin)
         process.stdin.flush()
         while not any(isinstance(event, ModelLoaded) for event in pickle.load(process.stdout)):

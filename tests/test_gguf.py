@@ -1,8 +1,10 @@
 """The GGUF header: what it says is read, and whatever is wrong with a file becomes one sentence."""
 
 import contextlib
+import math
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from server.errors import ModelLoadError
 from server.model import gguf
-from server.snapshot import ModelFile
+from server.snapshot import LayerShape, ModelFile, ModelShape
 
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
 F32, Q4_1 = 0, 3
@@ -99,7 +101,7 @@ def refusal(inspect):
 
 
 def test_a_file_says_what_it_is(inspect, tmp_path):
-    assert inspect(tiny()) == ModelFile(
+    assert replace(inspect(tiny()), shape=ModelShape()) == ModelFile(
         path=str(tmp_path / "tiny.gguf"),
         size=len(tiny()),
         architecture="llama",
@@ -116,6 +118,75 @@ def test_the_starter_model_says_what_it_is(starter_model):
     assert (found.architecture, found.quantisation, found.layers, found.trained_context) == ("llama", "Q4_1", 30, 8192)
     assert found.size == starter_model.stat().st_size
     assert "<|im_start|>" in found.chat_template
+
+
+# --- what of it takes memory ---
+
+
+def layer(number: int, **sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {f"blk.{number}.{name}.weight": size for name, size in sizes.items()}
+
+
+def shaped(inspect, tensors: dict[str, tuple[int, ...]], **facts: Any) -> ModelShape:
+    """The shape of a model with these tensors of floats."""
+    kinds = {int: UINT32, bool: BOOL}
+    metadata = {"general.architecture": (STRING, "some"), "some.block_count": (UINT32, 1)}
+    for name, value in facts.items():
+        key = f"some.{name.replace('__', '.')}"
+        metadata[key] = (ARRAY, (UINT32, value)) if isinstance(value, list) else (kinds[type(value)], value)
+    listed, offset = [], 0
+    for name, size in tensors.items():
+        listed.append((name, size, F32, offset))
+        offset += 4 * math.prod(size)
+    found: ModelShape = inspect(tiny(metadata, listed, data_bytes=offset)).shape
+    return found
+
+
+def test_weights_are_counted_by_where_they_go(inspect):
+    tensors = {"token_embd.weight": (8, 16), "output_norm.weight": (8,), **layer(0, attn_k=(8, 4), ffn_up_exps=(8, 2))}
+    found = shaped(inspect, tensors, embedding_length=8, attention__head_count=2, attention__head_count_kv=1)
+    assert (found.inputs, found.outputs, found.tied, found.vocabulary) == (512, 32, True, 16)
+    assert found.layers == (LayerShape(weights=128 + 64, experts=64, keys=4, values=4),)
+    assert not shaped(inspect, {"output.weight": (8, 16)}).tied
+
+
+def test_each_layer_may_have_its_own_number_of_heads(inspect):
+    tensors = {**layer(0, attn_k=(8, 4)), **layer(1, attn_qkv=(8, 4)), **layer(2, ssm_in=(8, 4))}
+    facts = {"block_count": 3, "embedding_length": 8, "attention__head_count": [4, 2, 1]}
+    state = {"ssm__conv_kernel": 4, "ssm__inner_size": 16, "ssm__state_size": 2}
+    found = shaped(inspect, tensors, **facts, **state, attention__head_count_kv=[2, 1, 0], attention__key_length=3)
+    assert [(each.keys, each.values, each.state) for each in found.layers] == [(6, 4, 0), (3, 2, 0), (0, 0, 80)]
+
+
+def test_latent_attention_and_shared_caches_take_less(inspect):
+    latent = {"attention__kv_lora_rank": 512, "attention__key_length_mla": 192, "rope__dimension_count": 64}
+    assert shaped(inspect, layer(0, attn_kv_a_mqa=(8, 4)), **latent).layers[0].keys == 576
+    tensors = {**layer(0, attn_k=(8, 4)), **layer(1, attn_k=(8, 4))}
+    sharing = {"block_count": 2, "embedding_length": 8, "attention__head_count": 1, "attention__shared_kv_layers": 1}
+    assert [each.keys for each in shaped(inspect, tensors, **sharing).layers] == [8, 0]
+
+
+def test_odd_facts_break_nothing(inspect):
+    huge = shaped(inspect, {}, block_count=2**32 - 1, attention__head_count=0, attention__head_count_kv=[])
+    assert set(huge.layers) == {LayerShape()}
+
+
+# --- models in parts ---
+
+
+def test_all_parts_of_a_split_model_are_read_by_its_first(tmp_path):
+    names = [f"big-{number:05}-of-00002.gguf" for number in (1, 2)]
+    tensors = [("blk.0.a.weight", (32,), F32, 0)], [("blk.1.a.weight", (32,), F32, 0)]
+    for name, own in zip(names, tensors, strict=True):
+        (tmp_path / name).write_bytes(tiny(METADATA, own, data_bytes=128))
+    found = gguf.inspect(str(tmp_path / names[0]))
+    assert [each.weights for each in found.shape.layers] == [128, 128]
+    assert found.size == sum((tmp_path / name).stat().st_size for name in names)
+    with pytest.raises(ModelLoadError, match=f"Choose the first part, {names[0]}"):
+        gguf.inspect(str(tmp_path / names[1]))
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(ModelLoadError, match=f"{names[1]} is missing"):
+        gguf.inspect(str(tmp_path / names[0]))
 
 
 def test_version_2_is_read_too(inspect):

@@ -20,6 +20,7 @@ from gui.view.looks import Page
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse, TavernkeepError
 from server.events import EngineState, EngineStats, LogLine
+from server.model.library import Library
 from server.settings import Settings
 from server.snapshot import MachineUse, Phase, RequestRow, Snapshot, Trimmed
 from tests.fake_controller import (
@@ -32,6 +33,7 @@ from tests.fake_controller import (
     READY,
     STARTER,
     FakeController,
+    FakeLibrary,
     model_file,
 )
 
@@ -102,11 +104,11 @@ def enabled(button) -> bool:
     return button.cget("state") == "normal"
 
 
-def test_the_fake_has_the_doors_of_the_real_controller():
-    for name, method in inspect.getmembers(FakeController, inspect.isfunction):
+@pytest.mark.parametrize(("fake", "real"), [(FakeController, Controller), (FakeLibrary, Library)])
+def test_the_fakes_have_the_doors_of_the_real_ones(fake, real):
+    for name, method in inspect.getmembers(fake, inspect.isfunction):
         if not name.startswith("_"):
-            real = inspect.signature(getattr(Controller, name)).parameters
-            assert list(inspect.signature(method).parameters) == list(real)
+            assert list(inspect.signature(method).parameters) == list(inspect.signature(getattr(real, name)).parameters)
 
 
 # --- before the start
@@ -134,7 +136,7 @@ def test_a_dismissed_file_dialog_changes_nothing(app, monkeypatch):
 
 
 def test_a_file_that_is_no_model_is_said_in_words(app, controller):
-    controller.files["/notes.txt"] = ModelLoadError("notes.txt is not a GGUF file.", "Choose another.")
+    controller.models.found["/notes.txt"] = ModelLoadError("notes.txt is not a GGUF file.", "Choose another.")
     type_into(app.launch.model_entry, "/notes.txt")
     wait_until(app, lambda: shown(app.launch.model_line) == "notes.txt is not a GGUF file. Choose another.")
 
@@ -153,20 +155,20 @@ def test_the_context_slider_ends_at_the_trained_context(app):
 
 
 def test_a_model_with_less_context_lowers_a_size_nobody_chose(app, controller):
-    controller.files["/small.gguf"] = model_file("/small.gguf", trained_context=2048)
+    controller.models.found["/small.gguf"] = model_file("/small.gguf", trained_context=2048)
     type_into(app.launch.model_entry, "/small.gguf")
     wait_until(app, lambda: app.launch.context_entry.get() == "2048")
 
 
 def test_a_size_from_the_command_line_is_kept(open_window, controller):
-    controller.files[STARTER] = model_file(STARTER, trained_context=2048)
+    controller.models.found[STARTER] = model_file(STARTER, trained_context=2048)
     app = open_window(Settings(contextsize=4096))
     wait_until(app, lambda: "2,048" in shown(app.launch.context_hint))
     assert app.launch.context_entry.get() == "4096"
 
 
 def test_a_model_without_layers_switches_the_slider_off(open_window, controller):
-    controller.files[STARTER] = model_file(STARTER, layers=0)
+    controller.models.found[STARTER] = model_file(STARTER, layers=0)
     app = open_window()
     wait_until(app, lambda: "98 MB" in shown(app.launch.model_line))
     assert app.launch.layers_slider.cget("state") == "disabled"
@@ -811,7 +813,7 @@ def test_a_damaged_memory_is_told_and_the_window_opens(open_window, tmp_path, ca
 )
 def test_everything_fits_into_the_smallest_window(open_window, controller, state, scale):
     controller.state = state
-    controller.files[STARTER] = ModelLoadError("starter.gguf is cut off: " + "words " * 20)
+    controller.models.found[STARTER] = ModelLoadError("starter.gguf is cut off: " + "words " * 20)
     app = open_window(Settings(host="0.0.0.0", password="x"), scale=scale)
     app.root.geometry("900x600")
     app.root.update()

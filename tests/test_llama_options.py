@@ -64,6 +64,7 @@ def test_the_engine_is_told_what_the_settings_say():
         draftgpulayers=2,
         lowpriority=True,
         statedir="/states",
+        reservevram=2.5,
     )
     assert load_command(settings) == LoadModel(
         path="/a.gguf",
@@ -95,13 +96,15 @@ def test_the_engine_is_told_what_the_settings_say():
         draft_gpu_layers=2,
         low_priority=True,
         state_folder="/states",
+        reserve=2_500_000_000,
     )
 
 
 def test_the_defaults_leave_everything_to_llama_cpp():
     told = load_command(Settings(model="/a.gguf", threads=2))
     plain = LoadModel("/a.gguf", context=8192, gpu_layers=-1, threads=2, batch=512, sequences=SEQUENCES)
-    assert told == replace(plain, cache_ram=2048 * 1024 * 1024, state_folder=told.state_folder)
+    kept = {"cache_ram": 2048 * 1024 * 1024, "state_folder": told.state_folder, "reserve": 10**9}
+    assert told == replace(plain, **kept)
 
 
 def test_conversations_are_kept_in_the_users_data_unless_another_folder_is_chosen(tmp_path, monkeypatch):
@@ -171,7 +174,8 @@ def context_params(layout: Any = LAYOUT, draft_room: int = 0, **changes: Any) ->
 
 
 def model_params(**changes: Any) -> params.ModelParams:
-    return params.model_params(replace(SPEC, **changes))
+    spec = replace(SPEC, **changes)
+    return params.model_params(spec, spec.gpu_layers)
 
 
 @pytest.fixture

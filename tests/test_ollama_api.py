@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.api import ollama_models
-from server.controller import STARTER_MODEL
 from server.errors import BadRequest, TavernkeepError
 from server.events import ConstraintKind, EngineState, ModelInfo
+from server.model.library import STARTER
 from server.request import ollama as ollama_json
 from server.request.thinking import Mode
 from tests.conftest import Server, settings_for_tests, wait_until
 
-NAME = f"{STARTER_MODEL.stem}:latest"
+NAME = f"{STARTER.stem}:latest"
 GREEDY: dict[str, Any] = {"temperature": 0, "seed": 1}
 SHORT = {**GREEDY, "num_predict": 8, "ignore_eos": True}
 LONG = {**GREEDY, "num_predict": -1, "ignore_eos": True}
@@ -77,8 +77,8 @@ def lines(body: bytes) -> list[Any]:
 def test_the_loaded_model_is_listed_with_what_is_true_of_it(client):
     (model,) = client.list().models
     assert model.model == NAME
-    assert model.size == STARTER_MODEL.stat().st_size
-    assert model.modified_at.timestamp() == pytest.approx(STARTER_MODEL.stat().st_mtime)
+    assert model.size == STARTER.stat().st_size
+    assert model.modified_at.timestamp() == pytest.approx(STARTER.stat().st_mtime)
     assert len(model.digest) == 64
     assert model.details.format == "gguf"
     assert model.details.family == "llama"

@@ -72,8 +72,7 @@ def _add_models(routes: Blueprint, controller: Controller) -> None:
         settings, model, embedder = controller.settings, controller.snapshot().model, controller.embedder.model
         entries = []
         if model:
-            whole = settings.gpulayers < 0 or settings.gpulayers > model.layers
-            entries.append(ollama_models.running(model, on_gpu=whole and len(model.devices) > 1))
+            entries.append(ollama_models.running(model, on_gpu=model.gpu_layers > model.layers))
         if embedder:
             on_gpu = settings.embeddingsgpu and len(embedder.devices) > 1
             entries.append(ollama_models.running(embedder, on_gpu=on_gpu))

@@ -5,11 +5,16 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
+import re
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from server.errors import ModelLoadError
+from server.model.shape import Metadata, Tensor, shape_of, text_in, whole_in
 from server.snapshot import ModelFile
 
 MAGIC = b"GGUF"
@@ -18,6 +23,8 @@ MAX_ENTRIES = 100_000
 MAX_STRING = 16 * 1024 * 1024
 MAX_ARRAY = 10_000_000
 MAX_DIMENSIONS = 4
+MAX_KEPT_ARRAY = 4096  # numbers for each layer; longer arrays are vocabularies
+PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 DEFAULT_ALIGNMENT = 32
 
 _SCALARS = {
@@ -52,20 +59,69 @@ _FILE_TYPES = {
 
 
 def inspect(path: str) -> ModelFile:
-    """What the file says of itself. Raises :class:`ModelLoadError` if it is missing, no GGUF or cut off."""
+    """What the file says of itself, and of its further parts if it is split. Raises :class:`ModelLoadError` if it is
+    missing, no GGUF or cut off."""
     if not path or "\0" in path:
         raise ModelLoadError("No model file is named.", "Choose a .gguf file.")
-    file = Path(path)
+    first, *others = [_read(each) for each in _parts(Path(path))]
+    metadata, tensors = first.metadata, [tensor for part in (first, *others) for tensor in part.tensors]
+    architecture = text_in(metadata, "general.architecture")
+    return ModelFile(
+        path=path,
+        size=sum(part.size for part in (first, *others)),
+        architecture=architecture,
+        name=text_in(metadata, "general.name"),
+        quantisation=_FILE_TYPES.get(whole_in(metadata, "general.file_type", -1), ""),
+        layers=whole_in(metadata, f"{architecture}.block_count"),
+        trained_context=whole_in(metadata, f"{architecture}.context_length"),
+        chat_template=text_in(metadata, "tokenizer.chat_template"),
+        embeds=whole_in(metadata, f"{architecture}.pooling_type") > 0,
+        shape=shape_of(metadata, tensors),
+    )
+
+
+def is_further_part(name: str) -> bool:
+    """Whether a file's name says that it is a part of a split model, but not the first one, which stands for all."""
+    part = PART.search(name)
+    return part is not None and int(part.group(1)) != 1
+
+
+def _parts(file: Path) -> Iterator[Path]:
+    """The file, and the further parts that its name promises."""
+    if is_further_part(file.name):
+        first = PART.sub(r"-00001-of-\2.gguf", file.name)
+        raise ModelLoadError(f"{file.name} is a later part of a model.", f"Choose the first part, {first}.")
+    yield file
+    part = PART.search(file.name)
+    if not part:
+        return
+    for number in range(2, int(part.group(2)) + 1):
+        further = file.with_name(f"{file.name[: part.start()]}-{number:05}-of-{part.group(2)}.gguf")
+        if not further.is_file():
+            raise ModelLoadError(
+                f"{file.name} is incomplete: {further.name} is missing.", "Download that file as well."
+            )
+        yield further
+
+
+@dataclass(frozen=True)
+class _Part:
+    size: int
+    metadata: Metadata
+    tensors: list[Tensor]
+
+
+def _read(file: Path) -> _Part:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            return _Header(stream, file, size).describe()
+            return _Header(stream, file, size).read()
     except FileNotFoundError:
-        raise ModelLoadError(f"There is no file {path}.", "Check the path of the model.") from None
+        raise ModelLoadError(f"There is no file {file}.", "Check the path of the model.") from None
     except IsADirectoryError:
-        raise ModelLoadError(f"{path} is a folder.", "Choose a .gguf file in it.") from None
+        raise ModelLoadError(f"{file} is a folder.", "Choose a .gguf file in it.") from None
     except OSError as error:
-        raise ModelLoadError(f"{path} cannot be read: {error.strerror}.") from None
+        raise ModelLoadError(f"{file} cannot be read: {error.strerror}.") from None
 
 
 class _Header:
@@ -76,7 +132,7 @@ class _Header:
         self._file = file
         self._size = size
 
-    def describe(self) -> ModelFile:
+    def read(self) -> _Part:
         if self._stream.read(4) != MAGIC:
             raise ModelLoadError(f"{self._file.name} is not a GGUF file.", "Choose a model in the GGUF format.")
         version = self._number("<I")
@@ -87,36 +143,24 @@ class _Header:
             self._count("<Q", MAX_ENTRIES, "metadata entries"),
         )
         metadata = {self._text(): self._value(int(self._number("<I"))) for _ in range(entries)}
-        self._check_tensors(tensors, metadata)
-        architecture = _text(metadata.get("general.architecture"))
-        return ModelFile(
-            path=str(self._file),
-            size=self._size,
-            architecture=architecture,
-            name=_text(metadata.get("general.name")),
-            quantisation=_FILE_TYPES.get(_whole(metadata.get("general.file_type"), -1), ""),
-            layers=_whole(metadata.get(f"{architecture}.block_count")),
-            trained_context=_whole(metadata.get(f"{architecture}.context_length")),
-            chat_template=_text(metadata.get("tokenizer.chat_template")),
-            embeds=_whole(metadata.get(f"{architecture}.pooling_type")) > 0,
-        )
+        return _Part(self._size, metadata, self._tensors(tensors, metadata))
 
-    def _check_tensors(self, count: int, metadata: dict[str, object]) -> None:
+    def _tensors(self, count: int, metadata: Metadata) -> list[Tensor]:
         """The data of every tensor must lie inside the file; a download that broke off is found here."""
-        end = 0
+        end, tensors = 0, []
         for _ in range(count):
-            self._text()
-            dimensions = self._count("<I", MAX_DIMENSIONS, "dimensions")
-            elements = 1
-            for _ in range(dimensions):
-                elements *= int(self._number("<Q"))
+            name = self._text()
+            sizes = [int(self._number("<Q")) for _ in range(self._count("<I", MAX_DIMENSIONS, "dimensions"))]
             kind, offset = int(self._number("<I")), int(self._number("<Q"))
             per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
-            end = max(end, offset + elements // per_block * block_bytes)
-        alignment = max(_whole(metadata.get("general.alignment"), DEFAULT_ALIGNMENT), 1)
+            tensor = Tensor(name, tuple(sizes), math.prod(sizes) // per_block * block_bytes)
+            end = max(end, offset + tensor.bytes)
+            tensors.append(tensor)
+        alignment = max(whole_in(metadata, "general.alignment", DEFAULT_ALIGNMENT), 1)
         start = -(-self._stream.tell() // alignment) * alignment
         if start + end > self._size:
             raise self._cut_off(start + end)
+        return tensors
 
     def _value(self, kind: int) -> object:
         if kind in _SCALARS:
@@ -124,21 +168,23 @@ class _Header:
         if kind == _STRING:
             return self._text()
         if kind == _ARRAY:
-            self._skip_array()
-            return None
+            return self._array()
         raise ModelLoadError(f"{self._file.name} is damaged: it holds a value of the unknown type {kind}.")
 
-    def _skip_array(self) -> None:
-        """Arrays are vocabularies; nothing here needs them."""
+    def _array(self) -> tuple[float, ...] | None:
+        """A short array of numbers; others are vocabularies, which nothing here needs."""
         kind = int(self._number("<I"))
         length = self._count("<Q", MAX_ARRAY, "array elements")
         if kind in _SCALARS:
-            self._take(struct.calcsize(_SCALARS[kind]) * length, keep=False)
-            return
+            layout = _SCALARS[kind]
+            kept = length <= MAX_KEPT_ARRAY
+            data = self._take(struct.calcsize(layout) * length, keep=kept)
+            return tuple(number for (number,) in struct.iter_unpack(layout, data)) if kept else None
         if kind != _STRING:
             raise ModelLoadError(f"{self._file.name} is damaged: it holds an array of the unknown type {kind}.")
         for _ in range(length):
             self._take(self._count("<Q", MAX_STRING, "characters"), keep=False)
+        return None
 
     def _text(self) -> str:
         return self._take(self._count("<Q", MAX_STRING, "characters")).decode("utf-8", "replace")
@@ -166,11 +212,3 @@ class _Header:
             f"{self._file.name} is incomplete: it is {self._size:,} bytes long and should be at least {needed:,}.",
             "Download it again.",
         )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _whole(value: object, default: int = 0) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default

@@ -32,7 +32,7 @@ class EmbeddingModel:
 
     def __init__(self, spec: LoadEmbedder, native_log: NativeLog, on_progress: Callable[[float], None]) -> None:
         self._native_log = native_log
-        devices = load_backends()
+        devices = tuple(device.description for device in load_backends())
         llama.llama_backend_init()
         self._model = self._load(spec, on_progress)
         trained = llama.llama_model_n_ctx_train(self._model) or LONGEST_BY_ITSELF

@@ -16,12 +16,14 @@ from typing import Any
 from llama_cpp import llama_cpp as llama
 
 from server.errors import ModelLoadError
+from server.snapshot import Device, DeviceKind
 
 __all__ = ["NativeLog", "architecture", "cpu_buffer_type", "llama", "load_backends"]
 
 KEPT_LOG_LINES = 50
 DEBUG, ERROR, CONTINUED = 1, 4, 5  # of llama.cpp's log levels
 CPU_DEVICE = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
+DEVICE_KINDS = {CPU_DEVICE: DeviceKind.CPU, 1: DeviceKind.GPU, 2: DeviceKind.INTEGRATED}
 
 
 def _ggml() -> ctypes.CDLL:
@@ -35,6 +37,12 @@ def _ggml() -> ctypes.CDLL:
     library.ggml_backend_dev_get.restype = ctypes.c_void_p
     library.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
     library.ggml_backend_dev_description.restype = ctypes.c_char_p
+    library.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
+    library.ggml_backend_dev_name.restype = ctypes.c_char_p
+    library.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    library.ggml_backend_dev_type.restype = ctypes.c_int
+    library.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
+    library.ggml_backend_dev_memory.restype = None
     library.ggml_backend_dev_by_type.argtypes = [ctypes.c_int]
     library.ggml_backend_dev_by_type.restype = ctypes.c_void_p
     library.ggml_backend_dev_buffer_type.argtypes = [ctypes.c_void_p]
@@ -42,7 +50,7 @@ def _ggml() -> ctypes.CDLL:
     return library
 
 
-def load_backends() -> tuple[str, ...]:
+def load_backends() -> tuple[Device, ...]:
     """Register the CPU variant that suits this machine and every GPU back end that was built; returns the devices."""
     ggml = _ggml()
     if ggml.ggml_backend_dev_count() == 0:
@@ -53,8 +61,19 @@ def load_backends() -> tuple[str, ...]:
             "llama.cpp found no back end that runs on this machine's processor.",
             "Run bootstrap.py again; it rebuilds the library.",
         )
-    devices = (ggml.ggml_backend_dev_get(index) for index in range(ggml.ggml_backend_dev_count()))
-    return tuple(ggml.ggml_backend_dev_description(device).decode() for device in devices)
+    return tuple(_describe(ggml, ggml.ggml_backend_dev_get(index)) for index in range(ggml.ggml_backend_dev_count()))
+
+
+def _describe(ggml: ctypes.CDLL, device: int) -> Device:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+    return Device(
+        name=ggml.ggml_backend_dev_name(device).decode("utf-8", "replace"),
+        description=ggml.ggml_backend_dev_description(device).decode("utf-8", "replace"),
+        kind=DEVICE_KINDS.get(ggml.ggml_backend_dev_type(device), DeviceKind.OTHER),
+        total=total.value,
+        free=free.value,
+    )
 
 
 def cpu_buffer_type() -> int:

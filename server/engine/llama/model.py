@@ -16,11 +16,12 @@ import numpy as np
 from server.engine.batch import Batch
 from server.engine.llama.kv_cache import KVCache, Layout
 from server.engine.llama.library import NativeLog, architecture, llama, load_backends
-from server.engine.llama.params import context_params, model_params, warn_beyond_training
+from server.engine.llama.params import context_params, gpu_layers, model_params, warn_beyond_training
 from server.engine.llama.samplers import Samplers
 from server.engine.llama.vocabulary import Vocabulary
 from server.errors import ModelLoadError, TavernkeepError
 from server.events import LoadModel, ModelInfo
+from server.snapshot import Device
 
 DRAFT_ROOM = 32
 LONGEST_NUMBER = 64
@@ -54,6 +55,7 @@ class LlamaModel:
         devices = load_backends()
         variant = native_log.cpu_variant()
         llama.llama_backend_init()
+        self._gpu_layers = gpu_layers(spec, devices)
         self._model = self._load(spec, on_progress)
         self.vocabulary = Vocabulary(self._model)
         layout = Layout(self._model, spec.sequences, window_only=spec.sliding_window)
@@ -130,7 +132,7 @@ class LlamaModel:
             on_progress(fraction)
             return True
 
-        params = model_params(spec)
+        params = model_params(spec, self._gpu_layers)
         params.native.progress_callback = llama.llama_progress_callback(report)
         model = llama.llama_model_load_from_file(os.fsencode(spec.path), params.native)
         if not model:
@@ -170,7 +172,7 @@ class LlamaModel:
         self.decode(batch)
         self.kv.clear()
 
-    def _describe(self, path: str, devices: tuple[str, ...], variant: str) -> ModelInfo:
+    def _describe(self, path: str, devices: tuple[Device, ...], variant: str) -> ModelInfo:
         return ModelInfo(
             name=Path(path).stem,
             path=path,
@@ -184,12 +186,13 @@ class LlamaModel:
             chat_template=self._template(None),
             bos_text=self.vocabulary.text_of(llama.llama_vocab_bos(self.vocabulary.pointer)),
             eos_text=self.vocabulary.text_of(llama.llama_vocab_eos(self.vocabulary.pointer)),
-            devices=devices,
+            devices=tuple(device.description for device in devices),
             cpu_variant=variant,
             tool_template=self._template(b"tool_use"),
             vocabulary=self.vocabulary.size,
             infill=self.vocabulary.infill_tokens(),
             sampling=tuple(self._recommended()),
+            gpu_layers=self._gpu_layers,
         )
 
     def _recommended(self) -> Iterator[tuple[str, float]]:

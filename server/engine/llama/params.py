@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from server.engine.llama.kv_cache import Layout
 from server.engine.llama.library import cpu_buffer_type, llama
 from server.errors import ModelLoadError
 from server.events import LoadModel
-from server.model import gguf
+from server.model import fit, gguf
+from server.snapshot import Device
 
 AUTOMATIC_UBATCH = 512  # llama.cpp's default
 FLASH_ATTENTION = {
@@ -39,8 +41,25 @@ class BufferOverride(ctypes.Structure):
     _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
-def model_params(spec: LoadModel) -> ModelParams:
-    """What the model is loaded with. The back ends must be registered already.
+def gpu_layers(spec: LoadModel, devices: Sequence[Device]) -> int:
+    """The layers that go to the GPUs; -1 in the options is as many as fit. One more than the model has is all of it."""
+    if not fit.gpus(devices):
+        return 0
+    shape = gguf.inspect(spec.path).shape
+    whole = len(shape.layers) + 1
+    if spec.gpu_layers >= 0:
+        return min(spec.gpu_layers, whole)
+    # The draft model is loaded after this one.
+    taken = gguf.inspect(spec.draft_model).size if spec.draft_model and spec.draft_gpu_layers else 0
+    chosen = fit.automatic_layers(shape, spec, devices, taken)
+    free = sum(device.free for device in fit.gpus(devices)) / 1e9
+    stays = spec.reserve / 1e9
+    log.info("%d of %d layers go to the GPU: %.1f GB are free, %.1f shall stay so.", chosen, whole, free, stays)
+    return chosen
+
+
+def model_params(spec: LoadModel, on_gpu: int) -> ModelParams:
+    """What the model is loaded with, ``on_gpu`` of its layers on GPUs. The back ends must be registered already.
 
     Raises :class:`ModelLoadError` for options that do not go together, also those of the context: a load takes long.
     """
@@ -50,7 +69,7 @@ def model_params(spec: LoadModel) -> ModelParams:
             "Set flashattention to auto, or quantkv to 0.",
         )
     native = llama.llama_model_default_params()
-    native.n_gpu_layers = spec.gpu_layers
+    native.n_gpu_layers = on_gpu
     native.load_mode = _load_mode(spec)
     if spec.main_gpu >= 0:
         native.main_gpu = spec.main_gpu
