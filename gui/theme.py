@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
+from gui.view.forecast import Part
 from gui.view.looks import ButtonRole, Tone
 
 Colour = tuple[str, str]
@@ -33,6 +34,16 @@ TONES: Final[dict[Tone, Colour]] = {
     Tone.BUSY: WARNING,
     Tone.GOOD: ("#1a7f4b", "#3fc97f"),
     Tone.BAD: ("#c0352b", "#ff7b72"),
+}
+
+
+MEMORY: Final[dict[Part, Colour]] = {
+    Part.OTHERS: ("#9aa2ab", "#6b737c"),
+    Part.WEIGHTS: ("#2563cf", "#4c8dff"),
+    Part.KV: ("#1a7f4b", "#3fc97f"),
+    Part.BUFFERS: ("#8a5c00", "#f0b429"),
+    Part.RESERVE: ("#8250c8", "#b48cf2"),
+    Part.FREE: TRACK,
 }
 
 

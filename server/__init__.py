@@ -12,7 +12,7 @@ embedding.py           the dataclasses of the embeddings model, which cross proc
 settings.py            the one table of settings: name, default, limits, help
 loading.py             what the engines are told to load
 command_line.py        KoboldCpp's flags -> settings
-kcpps.py               KoboldCpp's configuration files -> settings
+kcpps.py               KoboldCpp's configuration files <-> settings
 admin.py               the models and configurations that clients may change to
 clients.py             the programs that people connect, and a request as each makes it
 saves.py               stories that clients keep on the server
@@ -76,6 +76,7 @@ request/               what is asked for
 prompt/                messages -> prompt
   message.py           a chat and its parts
   templates.py         which template is used, and why
+  preview.py           a chat as a model would read it that is not loaded yet
   preset.py            instruct presets: the text before and after each role's turn
   chat.py              a chat rendered, in an order of roles that the template takes
   jinja.py             chat templates, rendered in a process that is killed at a limit (runs in the launcher)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server import admin, clients
+from server import admin, clients, kcpps
 from server.engine.client import EngineClient, Generation, Mailbox
 from server.engine.embedder import Embedder
 from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
@@ -35,11 +35,12 @@ from server.machine import Machine
 from server.model.library import Library
 from server.prompt import templates
 from server.prompt.jinja import Renderer
+from server.prompt.preview import preview
 from server.request.ledger import Ledger, Totals, row_of, to_abort
 from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
-from server.settings import Settings
-from server.snapshot import ClientGuide, ModelFile, Snapshot, TemplateInfo, Trial
+from server.settings import Settings, from_mapping
+from server.snapshot import ClientGuide, ModelFile, Preview, Snapshot, TemplateInfo, Trial
 
 if TYPE_CHECKING:
     from server.api.http_server import HttpServer
@@ -149,6 +150,18 @@ class Controller:
     def templates(self) -> tuple[str, ...]:
         """Names for the instruct template: ``AutoGuess`` first, then the presets."""
         return templates.names()
+
+    def preview(self, settings: Settings) -> Preview:
+        """A chat as the settings' model would read it. Raises :class:`TavernkeepError` for a bad file or template."""
+        return preview(self.models.inspect(settings.model), settings.chatcompletionsadapter, self._renderer)
+
+    def import_settings(self, path: str) -> Settings:
+        """The settings in a ``.kcpps`` file. Raises :class:`SettingsError`."""
+        return from_mapping(kcpps.load(path))
+
+    def export_settings(self, path: str, settings: Settings) -> None:
+        """Write a ``.kcpps`` file, without passwords. Raises :class:`SettingsError`."""
+        kcpps.save(path, settings)
 
     def clients(self) -> tuple[ClientGuide, ...]:
         """The programs that people connect, and what to enter there."""

@@ -1,9 +1,12 @@
-"""KoboldCpp's configuration files (``.kcpps``): JSON objects whose keys are its flag names. Read by the launcher."""
+"""KoboldCpp's configuration files (``.kcpps``): JSON objects whose keys are its flag names. Read by the launcher and by
+the window, which also writes them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ POSITIONAL = {"model": "model_param", "port": "port_param"}
 RENAMED = {"blasbatchsize": "batchsize"}
 UNTOUCHED_PORT = 5001
 EMPTY: tuple[Any, ...] = (None, "", [])
+OWN = "tavernkeep"  # holds the settings that KoboldCpp's way of writing would change
 
 
 def load(path: str) -> dict[str, Any]:
@@ -30,10 +34,49 @@ def load(path: str) -> dict[str, Any]:
         raise SettingsError(f"The configuration {path} is not valid JSON: {error}.") from None
     if not isinstance(loaded, dict):
         raise SettingsError(f"The configuration {path} must hold a JSON object.")
+    return _settings_in(loaded)
+
+
+def save(path: str, settings: Settings) -> None:
+    """Write the settings, whole or not at all. Passwords stay out. Raises :class:`SettingsError`."""
+    fields = [field for field in dataclasses.fields(settings) if not rule_of(field).secret]
+    values = {field.name: getattr(settings, field.name) for field in fields}
+    written = {_koboldcpps_name(field.name): _as_koboldcpp(field, values[field.name]) for field in fields}
+    read = {**dataclasses.asdict(Settings()), **_settings_in(dict(written))}
+    changed = {name: value for name, value in values.items() if _plain(read[name]) != _plain(value)}
+    text = json.dumps({**written, OWN: changed} if changed else written)
+    fresh = Path(f"{path}.new")
+    try:
+        fresh.write_text(text, "utf-8")
+        os.replace(fresh, path)
+    except OSError as error:
+        raise SettingsError(f"The configuration {path} cannot be written: {error.strerror}.") from None
+
+
+def _koboldcpps_name(name: str) -> str:
+    return POSITIONAL.get(name) or RENAMED.get(name) or name
+
+
+def _as_koboldcpp(field: dataclasses.Field[Any], value: Any) -> Any:
+    rule = rule_of(field)
+    if rule.automatic and value == 0:
+        return -1
+    if rule.choices and rule.bare:
+        return value != "off"
+    return (list(value) or None) if isinstance(value, tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _settings_in(loaded: dict[str, Any]) -> dict[str, Any]:
     if loaded.get("port_param") == UNTOUCHED_PORT:
         del loaded["port_param"]  # it is always written; only another number means something
     found = {field.name: _find(loaded, field) for field in dataclasses.fields(Settings)}
-    return {name: value for name, value in found.items() if value is not None}
+    own = loaded.get(OWN)
+    exact = {name: own[name] for name in found if name in own} if isinstance(own, dict) else {}
+    return {name: value for name, value in {**found, **exact}.items() if value is not None}
 
 
 def _find(loaded: dict[str, Any], field: dataclasses.Field[Any]) -> Any:

@@ -137,6 +137,15 @@ class TemplateInfo:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """A chat as a model would read it; ``problem`` is a sentence when it cannot be rendered."""
+
+    template: TemplateInfo
+    text: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Trimmed:
     """What of a prompt was left out so that it fits the context: whole ``messages``, and ``tokens`` in all."""
 

@@ -250,3 +250,40 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 @pytest.mark.parametrize("content", [[], 5, "text", None])
 def test_json_that_is_no_object_is_refused(write, content):
     assert "JSON object" in refusal(write(json.dumps(content)))
+
+
+# --- written
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"port": 5005, "host": "localhost", "contextsize": 4096, "gpulayers": 12},
+        {"flashattention": "off"},
+        {"flashattention": "auto", "threads": 0, "blasbatchsize": 256},
+        {"usemmap": False, "tensor_split": (3.0, 1.0), "ropeconfig": (0.5, 10000.0), "lora": ("/a,b.gguf", "/c.gguf")},
+        {"multiuser": 0, "moecpu": 3, "thinking": "off", "reservevram": 2.5},
+        {"chatcompletionsadapter": '{"user_start": "a"}', "gendefaults": '{"temperature": 0.5}'},
+    ],
+)
+def test_what_is_written_is_read_back_the_same(tmp_path: Path, changes: dict[str, Any]) -> None:
+    settings = Settings(model="/models/a.gguf", **changes)
+    file = tmp_path / "mine.kcpps"
+    kcpps.save(str(file), settings)
+    assert from_mapping(kcpps.load(str(file))) == settings
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_koboldcpp_finds_its_own_names_and_kinds(tmp_path: Path) -> None:
+    file = tmp_path / "mine.kcpps"
+    kcpps.save(str(file), Settings(model="/a.gguf", port=5005, flashattention="on", blasbatchsize=256, password="x"))
+    written = json.loads(file.read_text())
+    assert (written["model_param"], written["port_param"], written["batchsize"]) == ("/a.gguf", 5005, 256)
+    assert (written["flashattention"], written["threads"], written["tensor_split"]) == (True, -1, None)
+    assert "password" not in written
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be written"):
+        kcpps.save(str(tmp_path / "no" / "a.kcpps"), Settings())
