@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import time
@@ -18,6 +17,7 @@ import darkdetect  # type: ignore[import-untyped]
 from gui import theme
 from gui.event_pump import EventPump, Lane
 from gui.memory import Look, Memory, default_file
+from gui.model_desk import ModelDesk
 from gui.navigation import Navigation
 from gui.pages.connect import ConnectActions, ConnectPage
 from gui.pages.launch import LaunchActions, LaunchCard
@@ -26,7 +26,7 @@ from gui.pages.log import LogPage
 from gui.pages.status import StatusCard
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import Outcome, connect_view
-from gui.view.form import Inspection, fitting_context, form_of, form_view, model_path, settings_of
+from gui.view.form import Form, fitting_context, form_of, form_view, model_path, settings_of
 from gui.view.history import History
 from gui.view.live import live_view
 from gui.view.log import bug_report
@@ -34,8 +34,9 @@ from gui.view.looks import Page, Pending
 from gui.view.status import status_view
 from gui.widgets.controls import Button, Menu
 from gui.widgets.display import Label, Row
+from gui.widgets.sheet import Sheet
 from server.errors import SettingsError
-from server.events import LogLine
+from server.events import EngineState, LogLine
 from server.settings import Settings
 from server.snapshot import ModelFile, Snapshot
 
@@ -47,7 +48,6 @@ SCALES: Final = (
     ("", "Auto size"),
     *((str(quarters / 4), f"Size {25 * quarters} %") for quarters in range(3, 9)),
 )
-_TYPING_PAUSE_MS: Final = 250
 _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
 
@@ -91,9 +91,6 @@ class App:
         self._snapshot = Snapshot()
         self._pending = Pending.NONE
         self._notice = ""
-        self._inspected_path = ""
-        self._inspection = Inspection()
-        self._inspect_timer = ""
         self._memory = memory or Memory()
         self._history = History()
         self._cancelled: set[int] = set()
@@ -111,7 +108,11 @@ class App:
         self._filled_for = model_path(self._kept.model)
         self._context_chosen = settings.contextsize != Settings().contextsize or self._memory.knows(self._filled_for)
         self.launch.fill(self._kept)
+        self._meant_by: Form | None = None
+        self._meant: Settings | None = None
         self.pump = EventPump(self.root, controller, self._tick)
+        self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
+        self.desk.scan()
         self._form_changed()
 
     def close(self) -> None:
@@ -172,6 +173,7 @@ class App:
         for page, frame in pages.items():
             frame.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))
             self.navigation.add(page, frame)
+        self.sheet = Sheet(root)
         self._name_appearance_button()
 
     def _build_launch_page(self) -> Row:
@@ -179,7 +181,15 @@ class App:
         page.grid_columnconfigure(0, weight=3, uniform="cards")
         page.grid_columnconfigure(1, weight=2, uniform="cards")
         page.grid_rowconfigure(0, weight=1)
-        actions = LaunchActions(self._form_changed, self._context_was_chosen, self.start, self._stop)
+        actions = LaunchActions(
+            self._form_changed,
+            self._context_was_chosen,
+            self.start,
+            self._stop,
+            self._show_preview,
+            self._import_settings,
+            self._export_settings,
+        )
         self.launch = LaunchCard(page, self._controller.templates(), actions)
         self.launch.frame.grid(row=0, column=0, sticky="nsew", padx=(0, CARD_GAP))
         self.status = StatusCard(page)
@@ -206,6 +216,34 @@ class App:
         self._pending = Pending.STOPPING
         self._refresh()
         self.pump.submit(Lane.ACTIONS, self._controller.stop, self._action_done, self._action_failed)
+
+    def _show_preview(self) -> None:
+        preview = self.desk.inspection.preview
+        if preview:
+            self.sheet.tell(f"A chat as {preview.template.name} writes it", preview.text or preview.problem)
+
+    def _import_settings(self, path: str) -> None:
+        self.pump.submit(
+            Lane.SAVING, lambda: self._controller.import_settings(path), self._imported, self._action_failed
+        )
+
+    def _imported(self, settings: Settings) -> None:
+        """The settings of a file, which keep the model if it names none."""
+        form = form_of(settings, self.launch.form.model)
+        self._filled_for = model_path(form.model)
+        self._context_chosen = True
+        self.launch.fill(form)
+        self._action_failed("")
+        self._form_changed()
+
+    def _export_settings(self, path: str) -> None:
+        try:
+            settings = settings_of(self.launch.form, self._settings)
+        except SettingsError as error:
+            self._action_failed(str(error))
+            return
+        export = self._controller.export_settings
+        self.pump.submit(Lane.SAVING, lambda: export(path, settings), self._action_done, self._action_failed)
 
     def _bug_report(self) -> str:
         return bug_report(self._controller.settings, self._snapshot, tuple(self.log.entries))
@@ -242,7 +280,7 @@ class App:
         self._notice = sentence
         if not self._closing:
             self._pending = Pending.NONE
-        self._snapshot = self._controller.snapshot()
+        self._take(self._controller.snapshot())
         self._refresh()
 
     def _context_was_chosen(self) -> None:
@@ -250,21 +288,23 @@ class App:
         self._form_changed()
 
     def _form_changed(self) -> None:
-        path = model_path(self.launch.form.model)
-        if path != self._inspected_path:
-            self._inspected_path = path
-            self._inspection = Inspection()
-            if self._inspect_timer:
-                self.root.after_cancel(self._inspect_timer)
-            self._inspect_timer = self.root.after(_TYPING_PAUSE_MS, self._inspect, path) if path else ""
-        elif self._inspection.file is not None and self.launch.form != self._kept:
-            self._remember_form()
+        form = self.launch.form
+        self.desk.choose(model_path(form.model))
+        if form != self._meant_by:
+            self._meant_by, self._meant = form, self._meaning_of(form)
+        if self._meant:
+            self.desk.foresee(self._meant)
+            if self.desk.inspection.file is not None and form != self._kept:
+                self._kept = form
+                self._remember(self._meant)
         self._refresh()
 
-    def _remember_form(self) -> None:
-        self._kept = self.launch.form
-        with contextlib.suppress(SettingsError):  # half typed; Start says what is wrong
-            self._remember(settings_of(self._kept, self._settings))
+    def _meaning_of(self, form: Form) -> Settings | None:
+        """The settings that the form means, or None while something is half typed; Start says what is wrong."""
+        try:
+            return settings_of(form, self._settings)
+        except SettingsError:
+            return None
 
     def _remember(self, settings: Settings) -> None:
         self._in_background(Lane.SAVING, lambda: self._memory.keep(settings))
@@ -277,35 +317,27 @@ class App:
         """Do what nobody waits for."""
         self.pump.submit(lane, work, lambda _: None, logger.error)
 
-    def _inspect(self, path: str) -> None:
-        self._inspect_timer = ""
-        self.pump.submit(
-            Lane.READING,
-            lambda: self._controller.models.inspect(path),
-            lambda file: self._inspected(path, Inspection(file=file)),
-            lambda sentence: self._inspected(path, Inspection(problem=sentence)),
-        )
-
-    def _inspected(self, path: str, inspection: Inspection) -> None:
-        if path != self._inspected_path:
-            return
-        self._inspection = inspection
-        if inspection.file is not None and path != self._filled_for:
-            self._fill_for(path)
-        if inspection.file is not None and not self._context_chosen:
-            self._fit_context(inspection.file)
-        self._refresh()
+    def _model_read(self, file: ModelFile) -> None:
+        if file.path != self._filled_for:
+            self._fill_for(file.path)
+        if not self._context_chosen:
+            self._fit_context(file)
 
     def _fill_for(self, path: str) -> None:
-        """Another model was chosen: its own settings come back."""
+        """Another model was chosen: its own settings come back.
+
+        A new one begins without the last one's further options: a LoRA or a draft model is made for one alone.
+        """
         self._filled_for = path
+        own = form_of(self._memory.recall(Settings(), path), "")
+        shared = self.launch.form
         if self._memory.knows(path):
-            own = form_of(self._memory.recall(Settings(), path), "")
-            shared = self.launch.form
             self.launch.fill(
                 replace(own, model=shared.model, host=shared.host, port=shared.port, password=shared.password)
             )
             self._context_chosen = True
+        else:
+            self.launch.fill(replace(shared, options=own.options))
 
     def _fit_context(self, file: ModelFile) -> None:
         self.launch.context_entry.show(fitting_context(self.launch.form.contextsize, file))
@@ -329,10 +361,15 @@ class App:
 
     def _tick(self, snapshot: Snapshot, lines: list[LogLine]) -> None:
         self.log.append(lines)
-        self._snapshot = snapshot
+        self._take(snapshot)
         self._history.take(time.monotonic(), snapshot.stats.decode_speed)
         self._cancelled &= {request.request_id for request in snapshot.requests}
         self._form_changed()  # not every way to edit a field sends an event: X11's middle click does not
+
+    def _take(self, snapshot: Snapshot) -> None:
+        if self._snapshot.state is not snapshot.state and snapshot.state is EngineState.IDLE:
+            self.desk.scan()  # what the model took is free again
+        self._snapshot = snapshot
 
     def _refresh(self) -> None:
         """Draw what is in sight."""
@@ -340,7 +377,9 @@ class App:
         status = status_view(self._snapshot, self._pending, self._notice)
         self.state.show("" if page is Page.LAUNCH else f"● {status.headline}", theme.TONES[status.tone])
         if page is Page.LAUNCH:
-            self.launch.show(form_view(self.launch.form, self._inspection, self._snapshot, self._pending))
+            changed = self._meant != self._controller.settings
+            view = form_view(self.launch.form, self.desk.inspection, self._snapshot, self._pending, changed=changed)
+            self.launch.show(view)
             self.status.show(status)
         elif page is Page.LIVE:
             self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)

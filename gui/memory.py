@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -18,8 +19,13 @@ from gui.view.form import Form, form_of
 from server.errors import SettingsError
 from server.settings import Settings, from_mapping
 
-OF_A_MODEL: Final = ("gpulayers", "contextsize", "chatcompletionsadapter", "thinking")
-OF_ALL: Final = ("host", "port", "password", "gamemode")
+OF_ALL: Final = (
+    "host", "port", "password", "gamemode", "reservevram", "multiuser", "lowpriority", "allowclients", "loadonrequest",
+    "admin", "adminpassword", "admindir", "statedir", "savedatafile", "preloadstory", "quiet",
+)  # fmt: skip
+OF_A_MODEL: Final = tuple(
+    field.name for field in dataclasses.fields(Settings) if field.name != "model" and field.name not in OF_ALL
+)
 MODELS_KEPT: Final = 100
 logger = logging.getLogger("tavernkeep.window")
 
@@ -71,7 +77,7 @@ class Memory:
 
     def knows(self, model: str) -> bool:
         """Whether settings are remembered for a model."""
-        return bool(self._of(model))
+        return model in self._table("models")
 
     def keep_look(self, look: Look) -> None:
         """Remember the look."""
@@ -82,9 +88,9 @@ class Memory:
         """Remember the window's settings for their model, which is from now on the last one."""
         models = self._table("models")
         models.pop(settings.model, None)
-        models[settings.model] = {name: getattr(settings, name) for name in OF_A_MODEL}
+        models[settings.model] = _chosen(OF_A_MODEL, settings)
         self._kept["models"] = dict(list(models.items())[-MODELS_KEPT:])
-        self._kept["all"] = {name: getattr(settings, name) for name in OF_ALL}
+        self._kept["all"] = _chosen(OF_ALL, settings)
         self._write()
 
     def form(self, given: Settings, starter_model: str) -> Form:
@@ -138,6 +144,12 @@ def _read(file: Path) -> dict[str, Any]:
         os.replace(file, aside)
     logger.warning("The window's settings in %s were damaged; they were put aside as %s.", file, aside.name)
     return {}
+
+
+def _chosen(names: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    """The settings that are not as the program comes."""
+    defaults = Settings()
+    return {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(defaults, name)}
 
 
 def _only(names: tuple[str, ...], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,20 @@ from server.events import EngineState, EngineStats, LogLine, ModelInfo
 from server.loading import load_command
 from server.model.fit import forecast
 from server.settings import Settings
-from server.snapshot import ClientGuide, Device, Forecast, ModelFile, RequestRow, Snapshot, TemplateInfo, Trial, Trimmed
+from server.snapshot import (
+    ClientGuide,
+    Device,
+    Forecast,
+    LayerShape,
+    ModelFile,
+    ModelShape,
+    Preview,
+    RequestRow,
+    Snapshot,
+    TemplateInfo,
+    Trial,
+    Trimmed,
+)
 
 STARTER = "/models/starter.gguf"
 ADDRESS = "http://127.0.0.1:5001"
@@ -78,6 +91,7 @@ def model_file(path: str, **facts: Any) -> ModelFile:
         "layers": 30,
         "trained_context": 8192,
         "chat_template": "{{ messages }}",
+        "shape": ModelShape((LayerShape(weights=2_200_000, keys=192, values=192),) * 30, inputs=30_000_000, tied=True),
     }
     return ModelFile(path=path, **{**known, **facts})
 
@@ -128,6 +142,9 @@ class FakeController:
         self.calls: list[str] = []
         self.cancelled: list[int] = []
         self.trial: Trial | Exception = Trial("Well met.", 0.25, 31.4)
+        self.chat: Preview | Exception = Preview(OWN_TEMPLATE, "<|im_start|>user")
+        self.imported = Settings()
+        self.exported: Settings | None = None
         self.started: list[Settings] = []
         self.threads: set[str] = set()
         self.models = FakeLibrary(self.threads)
@@ -139,6 +156,7 @@ class FakeController:
         assert self.gate.wait(LONGEST_START)
         if self.start_error is not None:
             raise self.start_error
+        self.settings = settings
         self.state = self.after_start
 
     def stop(self) -> None:
@@ -169,6 +187,19 @@ class FakeController:
     def write_mantella_config(self, folder: str) -> str:
         self._note(f"write {folder}")
         return "config_before_tavernkeep_0.ini"
+
+    def preview(self, settings: Settings) -> Preview:
+        if isinstance(self.chat, Exception):
+            raise self.chat
+        return self.chat
+
+    def import_settings(self, path: str) -> Settings:
+        self._note(f"import {path}")
+        return self.imported
+
+    def export_settings(self, path: str, settings: Settings) -> None:
+        self._note(f"export {path}")
+        self.exported = settings
 
     def templates(self) -> tuple[str, ...]:
         return ("AutoGuess", "Alpaca", "ChatML")

@@ -1,11 +1,14 @@
 """What the window decides without a display: form to settings, snapshot to words."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
 import pytest
 
+from gui.view import advanced
+from gui.view.forecast import memory_view
 from gui.view.form import (
     THINKING,
     Form,
@@ -27,7 +30,18 @@ from gui.view.words import plain_number, size_words
 from server.errors import SettingsError
 from server.events import EngineState, EngineStats, ModelInfo
 from server.settings import Settings, rule_of
-from server.snapshot import ModelFile, RequestRow, Snapshot, TemplateInfo, Trimmed
+from server.snapshot import (
+    Fit,
+    Forecast,
+    MemoryPool,
+    MemoryShare,
+    ModelFile,
+    Preview,
+    RequestRow,
+    Snapshot,
+    TemplateInfo,
+    Trimmed,
+)
 
 FILE = ModelFile(
     path="/models/a.gguf",
@@ -95,7 +109,122 @@ def test_the_starter_model_stands_in_when_no_model_is_set():
 
 
 def test_settings_that_have_no_field_are_kept():
-    assert settings_of(FORM, Settings(threads=3)).threads == 3
+    assert settings_of(form_with(options=()), Settings(threads=3)).threads == 3
+
+
+def test_every_setting_can_be_changed_in_the_window():
+    folded = {option.name for _, options in advanced.groups() for option in options}
+    shown = {"model", "gpulayers", "contextsize", "chatcompletionsadapter", "thinking", "host", "port", "password"}
+    shown |= {"gamemode", "reservevram", "multiuser"}
+    assert not folded & shown
+    assert folded | shown == {field.name for field in dataclasses.fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "typed"),
+    [
+        ({"threads": 3}, "3"),
+        ({"lowvram": True}, "on"),
+        ({"usemmap": False}, ""),
+        ({"quantkv": 2}, "2"),
+        ({"tensor_split": (3.0, 1.0)}, "3.0; 1.0"),
+        ({"lora": ("/a,b.gguf", "/c.gguf")}, "/a,b.gguf; /c.gguf"),
+        ({"gendefaults": '{"temperature": 0.5}'}, '{"temperature": 0.5}'),
+    ],
+)
+def test_further_options_are_shown_and_read_back(changes, typed):
+    settings = Settings(model="/a.gguf", **changes)
+    form = form_of(settings, "")
+    assert dict(form.options)[next(iter(changes))] == typed
+    assert settings_of(form, Settings()) == settings
+    assert view_of(form).options_title == "More options (1 changed)"
+
+
+def test_an_option_that_cannot_be_read_is_named_as_the_window_calls_it():
+    with pytest.raises(SettingsError, match=r"^Threads: 'many' is not a whole number"):
+        settings_of(form_with(options=(("threads", "many"),)), Settings())
+    assert settings_of(form_with(options=(("threads", " "),)), Settings()).threads == 0
+
+
+# --- the memory it takes
+
+GB = 10**9
+ALL = MemoryShare(4 * GB, GB, GB // 4)
+
+
+def seen(*pools, fit=Fit.GPU, layers=21):
+    return memory_view(Forecast(fit, layers, pools))
+
+
+def test_the_bar_shows_what_fills_the_gpu():
+    view = seen(MemoryPool("A card", 10 * GB, 8 * GB, ALL, GB), MemoryPool("", 32 * GB, 20 * GB, MemoryShare(GB)))
+    shares = {part.name: round(share, 3) for part, share in view.parts}
+    assert shares == {"OTHERS": 0.2, "WEIGHTS": 0.4, "KV": 0.1, "BUFFERS": 0.025, "RESERVE": 0.1, "FREE": 0.175}
+    assert view.text.startswith("A card: 5.2 GB (weights 4.0 GB, KV 1.0 GB, buffers 250 MB) of 8.0 GB free")
+    assert view.text.endswith("RAM: 1.0 GB")
+
+
+def test_without_a_gpu_the_ram_is_shown():
+    view = seen(MemoryPool("", 32 * GB, 20 * GB, ALL), fit=Fit.RAM)
+    assert view.text.startswith("RAM: 5.2 GB")
+    assert view.tone is Tone.QUIET
+
+
+def test_a_share_of_the_reserve_is_warned_of():
+    view = seen(MemoryPool("A card", 8 * GB, 6 * GB, ALL, GB), MemoryPool("", 32 * GB, 20 * GB, MemoryShare()))
+    assert view.tone is Tone.BUSY
+    assert view.text.endswith("Takes 250 MB of what is left for the game.")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "ram", "words"),
+    [(4, 20, "A card: 1.2 GB too little.*fewer GPU layers"), (8, 0.5, "RAM: 500 MB too little.*precision.$")],
+)
+def test_what_lacks_is_said_with_what_to_do(gpu, ram, words):
+    card = MemoryPool("A card", 12 * GB, int(gpu * GB), ALL)
+    view = seen(card, MemoryPool("", 32 * GB, int(ram * GB), MemoryShare(GB)), fit=Fit.TOO_LARGE)
+    assert re.search(words, view.text)
+    assert view.tone is Tone.BAD
+    assert sum(share for _, share in view.parts) == pytest.approx(1)
+
+
+def test_automatic_layers_are_said_as_computed():
+    card = MemoryPool("A card", 12 * GB, 8 * GB, ALL)
+    for pools, layers, words in (
+        ((card, card), 21, "Auto: 21 of 30"),
+        ((card, card), 31, "Auto: All 30"),
+        ((card,), 0, "Auto: no GPU"),
+    ):
+        inspection = Inspection(FILE, forecast=Forecast(Fit.GPU, layers, pools))
+        assert form_view(form_with(gpulayers=-1), inspection, Snapshot(), Pending.NONE).layers_text == words
+
+
+# --- the template, before anything is loaded
+
+
+def test_the_template_is_named_with_its_reason_or_what_speaks_against_it():
+    for info, words in (
+        (TemplateInfo("ChatML", "a guess", "Its name says so."), "ChatML, a guess. Its name says so."),
+        (TemplateInfo("Alpaca", "your choice", "You chose.", "It differs."), "Alpaca, your choice. It differs."),
+    ):
+        view = form_view(FORM, Inspection(FILE, preview=Preview(info, "text")), Snapshot(), Pending.NONE)
+        assert (view.template_line, view.preview) == (words, "text")
+    bad = form_view(FORM, Inspection(FILE, template_problem="It cannot be read."), Snapshot(), Pending.NONE)
+    assert (bad.template_line, bad.template_tone, bad.preview) == ("It cannot be read.", Tone.BAD, "")
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "pending", "offered"),
+    [
+        (EngineState.READY, True, Pending.NONE, True),
+        (EngineState.READY, False, Pending.NONE, False),
+        (EngineState.READY, True, Pending.STOPPING, False),
+        (EngineState.IDLE, True, Pending.NONE, False),
+    ],
+)
+def test_a_restart_is_offered_where_a_running_server_does_not_do_what_the_form_says(state, changed, pending, offered):
+    view = form_view(FORM, Inspection(FILE), Snapshot(state=state), pending, changed=changed)
+    assert view.can_restart is offered
 
 
 def test_layers_beyond_the_slider_survive():
@@ -227,8 +356,8 @@ def test_an_open_address_is_called_open_and_asks_for_a_password():
 
 
 def test_a_list_of_clients_replaces_the_password():
-    base = Settings(allowclients="192.168.1.20")
-    assert settings_of(form_with(host="0.0.0.0"), base).host == "0.0.0.0"
+    form = form_with(host="0.0.0.0", options=(("allowclients", "192.168.1.20"),))
+    assert settings_of(form, Settings()).host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
@@ -236,8 +365,8 @@ def test_a_list_of_clients_replaces_the_password():
     [
         (EngineState.IDLE, Pending.NONE, ButtonView("Start", ButtonRole.START, True), False),
         (EngineState.IDLE, Pending.STARTING, ButtonView("Starting…", ButtonRole.BUSY, False), True),
-        (EngineState.LOADING, Pending.NONE, ButtonView("Stop", ButtonRole.STOP, True), True),
-        (EngineState.READY, Pending.NONE, ButtonView("Stop", ButtonRole.STOP, True), True),
+        (EngineState.LOADING, Pending.NONE, ButtonView("Stop", ButtonRole.STOP, True), False),
+        (EngineState.READY, Pending.NONE, ButtonView("Stop", ButtonRole.STOP, True), False),
         (EngineState.READY, Pending.STOPPING, ButtonView("Stopping…", ButtonRole.BUSY, False), True),
         (EngineState.FAILED, Pending.NONE, ButtonView("Start", ButtonRole.START, True), False),
     ],

@@ -36,72 +36,9 @@ from tests.fake_controller import (
     FakeLibrary,
     model_file,
 )
+from tests.window import app, controller, enabled, open_window, shown, type_into, wait_for_ticks, wait_until
 
 tkinter = pytest.importorskip("tkinter", reason="this Python was built without tkinter")
-
-DEADLINE_SECONDS = 20
-
-
-@pytest.fixture
-def controller():
-    return FakeController()
-
-
-@pytest.fixture
-def open_window(controller):
-    """Opens windows, collects every error of a Tk callback, and closes what the test left open."""
-    if not os.environ.get("DISPLAY") and shutil.which("Xvfb") is None:
-        pytest.skip("no display, and Xvfb is not installed")
-    from gui.app import App
-
-    apps, errors = [], []
-
-    def open_one(settings=None, **look):
-        app = App(controller, settings or Settings(), **{"appearance": "dark", "scale": 1.0, **look})
-        app.root.report_callback_exception = lambda *error: errors.append(error)
-        apps.append(app)
-        return app
-
-    yield open_one
-    controller.gate.set()
-    for app in apps:
-        app.close()
-        wait_until(app, lambda app=app: app.closed)
-    assert errors == []
-
-
-@pytest.fixture
-def app(open_window):
-    app = open_window()
-    wait_until(app, lambda: "30 layers" in app.launch.model_line.cget("text"))
-    return app
-
-
-def wait_until(app, condition):
-    """Let the window live until ``condition`` holds. Its poller wakes this up ten times a second."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"still waiting: {inspect.getsource(condition).strip()}"
-        app.root.tk.dooneevent(0)
-
-
-def wait_for_ticks(app, controller, count=3):
-    goal = controller.polls + count
-    wait_until(app, lambda: controller.polls >= goal)
-
-
-def shown(widget) -> str:
-    return widget.cget("text")
-
-
-def type_into(entry, text):
-    entry._entry.focus_force()
-    entry.show(text)
-    entry._entry.event_generate("<KeyRelease>", keysym="a")
-
-
-def enabled(button) -> bool:
-    return button.cget("state") == "normal"
 
 
 @pytest.mark.parametrize(("fake", "real"), [(FakeController, Controller), (FakeLibrary, Library)])
@@ -172,7 +109,7 @@ def test_a_model_without_layers_switches_the_slider_off(open_window, controller)
     app = open_window()
     wait_until(app, lambda: "98 MB" in shown(app.launch.model_line))
     assert app.launch.layers_slider.cget("state") == "disabled"
-    assert shown(app.launch.layers_value) == "Auto"
+    wait_until(app, lambda: shown(app.launch.layers_value) == "Auto: no GPU")
 
 
 def test_the_mouse_wheel_moves_no_slider(app):
@@ -215,9 +152,10 @@ def test_game_mode_is_ticked_with_the_keyboard(app):
     assert app.launch.form.gamemode
 
 
-def test_game_mode_cannot_be_changed_while_the_server_runs(app, controller):
-    controller.state = READY
-    wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
+def test_game_mode_cannot_be_changed_while_the_server_starts(app, controller):
+    controller.gate.clear()
+    app.launch.start_button.invoke()
+    wait_until(app, lambda: shown(app.launch.start_button) == "Starting…")
     app.launch.gamemode_tick.toggle()
     assert not app.launch.form.gamemode
 
@@ -306,11 +244,12 @@ def test_thinking_from_the_command_line_is_shown(open_window):
     assert open_window(Settings(thinking="off")).launch.thinking_menu.get() == "Off"
 
 
-def test_template_and_thinking_cannot_be_changed_while_the_server_runs(app, controller):
+def test_template_and_thinking_cannot_be_changed_while_the_server_starts(app, controller):
     menus = (app.launch.template_menu, app.launch.thinking_menu)
-    controller.state = READY
+    controller.gate.clear()
+    app.launch.start_button.invoke()
     wait_until(app, lambda: all(menu.cget("state") == "disabled" for menu in menus))
-    controller.state = IDLE
+    controller.gate.set()
     wait_until(app, lambda: all(menu.cget("state") == "normal" for menu in menus))
 
 
@@ -379,13 +318,15 @@ def test_a_button_is_pressed_with_the_mouse(app, controller):
     wait_until(app, lambda: len(controller.started) == 1)
 
 
-def test_load_progress_is_shown_and_the_form_is_locked(app, controller):
+def test_load_progress_is_shown_and_the_form_is_locked_while_it_starts(app, controller):
     controller.after_start = LOADING
+    controller.gate.clear()
     app.launch.start_button.invoke()
+    assert app.launch.model_entry.cget("state") == "readonly"
+    controller.gate.set()
     wait_until(app, lambda: shown(app.status.headline) == "Loading… 42 %")
     assert app.status.progress.get() == pytest.approx(0.42)
     assert app.status.progress.winfo_manager() == "grid"
-    assert app.launch.model_entry.cget("state") == "readonly"
     controller.state = READY
     wait_until(app, lambda: shown(app.status.headline) == f"Ready on {ADDRESS}")
     assert app.status.progress.winfo_manager() == ""

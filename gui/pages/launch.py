@@ -1,4 +1,4 @@
-"""The form: model, GPU layers, context, template, address, Start and Stop; built by the app."""
+"""The form: model, memory, context, template, address, further options, Start and Stop; built by the app."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from tkinter import filedialog
 from typing import Final
 
 from gui import theme
+from gui.pages.advanced import AdvancedOptions
 from gui.theme import GAP, PADDING
-from gui.view.form import AUTO_LAYERS, THINKING, Form, FormView, gpulayers_at, help_of, model_path, template_label
+from gui.view.form import (
+    AT_ONCE,
+    AUTO_LAYERS,
+    LARGEST_RESERVE,
+    RESERVE_STEPS,
+    THINKING,
+    Form,
+    FormView,
+    gpulayers_at,
+    help_of,
+    model_path,
+    template_label,
+)
 from gui.view.looks import ButtonRole
 from gui.widgets.controls import Button, Entry, Menu, Slider, Tick
-from gui.widgets.display import Card, Label, Row, Tip, show_if
+from gui.widgets.display import Card, Label, Row, Scroll, Tip, show_if
+from gui.widgets.memory_bar import MemoryBar
 
 _MODELS: Final = ("GGUF models", "*.gguf")
 _TEMPLATES: Final = ("Templates", "*.json *.jinja *.jinja2")
+_CONFIGURATIONS: Final = ("KoboldCpp's configurations", "*.kcpps *.kcppt")
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,9 @@ class LaunchActions:
     context_chosen: Callable[[], None]
     start: Callable[[], None]
     stop: Callable[[], None]
+    preview: Callable[[], None]
+    import_settings: Callable[[str], None]
+    export_settings: Callable[[str], None]
 
 
 class LaunchCard:
@@ -37,17 +55,25 @@ class LaunchCard:
         self._actions = actions
         self._view: FormView | None = None
         self._gpulayers = AUTO_LAYERS
+        self._reservevram = 0.0
         self.frame = Card(parent)
-        self.frame.grid_columnconfigure(1, weight=1)
+        self.frame.grid_columnconfigure(0, weight=1)
+        self.frame.grid_rowconfigure(0, weight=1)
+        self.scroll = Scroll(self.frame)
+        self.scroll.grid(row=0, column=0, sticky="nsew", padx=(2, 4), pady=(2, 0))
+        self.body = self.scroll.body
+        self.body.grid_columnconfigure(1, weight=1)
         self._build_model(0)
         self._build_layers(2)
-        self._build_context(3)
-        self._build_template(5, templates)
-        self._build_thinking(6)
-        self._build_address(7)
-        self._build_password(9)
-        self.frame.grid_rowconfigure(10, weight=1)
-        self._build_buttons(11)
+        self._build_memory(3)
+        self._build_context(6)
+        self._build_at_once(8)
+        self._build_template(9, templates)
+        self._build_thinking(11)
+        self._build_address(12)
+        self._build_password(14)
+        self._build_options(15)
+        self._build_buttons(1)
 
     @property
     def form(self) -> Form:
@@ -62,6 +88,9 @@ class LaunchCard:
             port=self.port_entry.get(),
             password=self.password_entry.get(),
             gamemode=self.gamemode_tick.ticked,
+            reservevram=self._reservevram,
+            multiuser=self.at_once_menu.choice,
+            options=self.options.typed,
         )
 
     def fill(self, form: Form) -> None:
@@ -75,6 +104,9 @@ class LaunchCard:
         self.port_entry.show(form.port)
         self.password_entry.show(form.password)
         self.gamemode_tick.show(form.gamemode)
+        self._reservevram = form.reservevram
+        self.at_once_menu.choose(form.multiuser, f"{form.multiuser} at a time")
+        self.options.fill(form.options)
 
     def show(self, view: FormView) -> None:
         """Draw what changed."""
@@ -84,8 +116,8 @@ class LaunchCard:
         free = not view.locked
         for entry in (self.model_entry, self.context_entry, self.host_entry, self.port_entry, self.password_entry):
             entry.lock(view.locked)
-        self.template_menu.lock(view.locked)
-        self.thinking_menu.lock(view.locked)
+        for menu in (self.template_menu, self.thinking_menu, self.at_once_menu):
+            menu.lock(view.locked)
         self.gamemode_tick.lock(view.locked)
         self.browse_button.enable(free)
         self.model_line.show(view.model_line, theme.TONES[view.model_tone])
@@ -93,56 +125,90 @@ class LaunchCard:
         first = AUTO_LAYERS if view.layers else 0
         self.layers_slider.show(first, view.layers, max(view.layers_position, first), enabled=free)
         self.layers_value.show(view.layers_text)
+        self.memory_bar.show(view.memory.parts)
+        show_if(self.memory_bar, bool(view.memory.parts))
+        self.memory_line.show(view.memory.text, theme.TONES[view.memory.tone])
+        show_if(self.memory_line, bool(view.memory.text))
+        self.reserve_slider.show(0, LARGEST_RESERVE, view.reserve_position, enabled=free)
+        self.reserve_value.show(view.reserve_text)
         self.context_slider.show(0, len(view.stops) - 1, view.stop, enabled=free)
         self.context_hint.show(view.context_hint, theme.TONES[view.context_tone])
         self.address_hint.show(view.address_hint)
         show_if(self.password_label, view.asks_password)
         show_if(self.password_entry, view.asks_password)
+        self.template_line.show(view.template_line, theme.TONES[view.template_tone])
+        show_if(self.template_line, bool(view.template_line))
+        self.preview_button.enable(bool(view.preview))
+        self.options.show(view.options_title, locked=view.locked)
+        self.import_button.enable(free)
         self.start_button.show(view.start)
+        show_if(self.restart_button, view.can_restart)
         show_if(self.stop_server_button, view.can_stop_server)
 
     def _build_model(self, row: int) -> None:
         self._label("Model file", row, above=PADDING)
-        self.model_entry = Entry(self.frame, self._actions.changed)
+        self.model_entry = Entry(self.body, self._actions.changed)
         self.model_entry.grid(row=row, column=1, sticky="ew", pady=(PADDING, 0))
-        self.browse_button = Button(self.frame, "Browse…", self._browse)
+        self.browse_button = Button(self.body, "Browse…", self._browse)
         self.browse_button.grid(row=row, column=2, padx=(GAP, PADDING), pady=(PADDING, 0))
-        self.model_line = Label(self.frame, font=theme.SMALL, colour=theme.DIM, wraps=True)
+        self.model_line = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.model_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, GAP))
 
     def _build_layers(self, row: int) -> None:
         self._label("GPU layers", row)
-        self.layers_slider = Slider(self.frame, self._move_layers)
+        self.layers_slider = Slider(self.body, self._move_layers)
         self.layers_slider.grid(row=row, column=1, sticky="ew", pady=6)
-        self.layers_value = Label(self.frame, anchor="e", height=theme.FIELD_HEIGHT)
+        self.layers_value = Label(self.body, anchor="e", height=theme.FIELD_HEIGHT)
         self.layers_value.grid(row=row, column=2, sticky="e", padx=(GAP, PADDING))
+
+    def _build_memory(self, row: int) -> None:
+        self.memory_bar = MemoryBar(self.body)
+        self.memory_bar.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, 0))
+        self.memory_line = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
+        self.memory_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING))
+        self._label("Leave for the game", row + 2)
+        self.reserve_slider = Slider(self.body, self._move_reserve)
+        self.reserve_slider.grid(row=row + 2, column=1, sticky="ew", pady=6)
+        self.reserve_value = Label(self.body, anchor="e", height=theme.FIELD_HEIGHT)
+        self.reserve_value.grid(row=row + 2, column=2, sticky="e", padx=(GAP, PADDING))
+        self.reserve_tip = Tip(self.reserve_slider, help_of("reservevram"))
+
+    def _build_at_once(self, row: int) -> None:
+        self._label("Requests at once", row)
+        self.at_once_menu = Menu(self.body, AT_ONCE, self._actions.changed)
+        self.at_once_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
+        self.at_once_tip = Tip(self.at_once_menu, help_of("multiuser"))
 
     def _build_context(self, row: int) -> None:
         self._label("Context size", row, above=6)
-        self.context_slider = Slider(self.frame, self._move_context)
+        self.context_slider = Slider(self.body, self._move_context)
         self.context_slider.grid(row=row, column=1, sticky="ew", pady=(6, 0))
-        self.context_entry = Entry(self.frame, self._context_typed, justify="right")
+        self.context_entry = Entry(self.body, self._context_typed, justify="right")
         self.context_entry.grid(row=row, column=2, padx=(GAP, PADDING), pady=(6, 0))
-        self.context_hint = Label(self.frame, font=theme.SMALL, colour=theme.DIM, wraps=True)
+        self.context_hint = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.context_hint.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(0, GAP))
 
     def _build_template(self, row: int, templates: Sequence[str]) -> None:
         self._label("Instruct template", row)
         choices = [(name, template_label(name)) for name in templates]
         more = ("Choose a file…", self._choose_template)
-        self.template_menu = Menu(self.frame, choices, self._actions.changed, more)
-        self.template_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
+        self.template_menu = Menu(self.body, choices, self._actions.changed, more)
+        self.template_menu.grid(row=row, column=1, sticky="ew", pady=4)
+        self.preview_button = Button(self.body, "Preview", self._actions.preview)
+        self.preview_button.grid(row=row, column=2, padx=(GAP, PADDING), pady=4)
+        self.template_line = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
+        self.template_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING))
         self.template_tip = Tip(self.template_menu, help_of("chatcompletionsadapter"))
 
     def _build_thinking(self, row: int) -> None:
         self._label("Thinking", row)
-        self.thinking_menu = Menu(self.frame, THINKING, self._actions.changed)
+        self.thinking_menu = Menu(self.body, THINKING, self._actions.changed)
         self.thinking_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
         self.thinking_tip = Tip(self.thinking_menu, help_of("thinking"))
 
     def _build_address(self, row: int) -> None:
         self._label("Address", row, above=4)
-        box = Row(self.frame)
+        box = Row(self.body)
         box.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=(4, 0))
         box.grid_columnconfigure(0, weight=1)
         self.host_entry = Entry(box, self._actions.changed)
@@ -150,18 +216,28 @@ class LaunchCard:
         Label(box, "Port").grid(row=0, column=1, padx=GAP)
         self.port_entry = Entry(box, self._actions.changed, justify="right")
         self.port_entry.grid(row=0, column=2)
-        self.address_hint = Label(self.frame, font=theme.SMALL, colour=theme.DIM, wraps=True)
+        self.address_hint = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.address_hint.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, 0))
 
     def _build_password(self, row: int) -> None:
         self.password_label = self._label("Password", row, above=4)
-        self.password_entry = Entry(self.frame, self._actions.changed)
+        self.password_entry = Entry(self.body, self._actions.changed)
         self.password_entry.configure(show="•")
         self.password_entry.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=(4, 0))
 
+    def _build_options(self, row: int) -> None:
+        self.options = AdvancedOptions(self.body, self._actions.changed)
+        self.options.frame.grid(row=row, column=0, columnspan=3, sticky="ew", padx=PADDING, pady=PADDING)
+        self.import_button = Button(self.options.frame, "Import…", self._import, height=28)
+        self.import_button.grid(row=0, column=1)
+        self.import_tip = Tip(self.import_button, "Take the settings from a .kcpps file, such as KoboldCpp's.")
+        self.export_button = Button(self.options.frame, "Export…", self._export, height=28)
+        self.export_button.grid(row=0, column=2, padx=(GAP, 0))
+        self.export_tip = Tip(self.export_button, "Write the settings to a .kcpps file, without the passwords.")
+
     def _build_buttons(self, row: int) -> None:
         box = Row(self.frame)
-        box.grid(row=row, column=0, columnspan=3, sticky="ew", padx=PADDING, pady=PADDING)
+        box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=PADDING)
         box.grid_columnconfigure(0, weight=1)
         self.start_button = Button(
             box,
@@ -172,15 +248,19 @@ class LaunchCard:
             role=ButtonRole.START,
         )
         self.start_button.grid(row=0, column=0, sticky="ew")
+        self.restart_button = Button(box, "Restart with changes", self._actions.start, height=theme.START_HEIGHT)
+        self.restart_button.configure(width=180)
+        self.restart_button.grid(row=0, column=1, padx=(GAP, 0))
+        self.restart_button.grid_remove()
         self.stop_server_button = Button(box, "Stop server", self._actions.stop, height=theme.START_HEIGHT, width=120)
-        self.stop_server_button.grid(row=0, column=1, padx=(GAP, 0))
+        self.stop_server_button.grid(row=0, column=2, padx=(GAP, 0))
         self.stop_server_button.grid_remove()
         self.gamemode_tick = Tick(box, "Game mode", self._actions.changed)
-        self.gamemode_tick.grid(row=0, column=2, padx=(PADDING, 0))
+        self.gamemode_tick.grid(row=0, column=3, padx=(PADDING, 0))
         self.gamemode_tip = Tip(self.gamemode_tick, help_of("gamemode"))
 
     def _label(self, text: str, row: int, above: int = 0) -> Label:
-        label = Label(self.frame, text, height=theme.FIELD_HEIGHT)
+        label = Label(self.body, text, height=theme.FIELD_HEIGHT)
         label.grid(row=row, column=0, sticky="w", padx=PADDING, pady=(above, 0))
         return label
 
@@ -209,6 +289,22 @@ class LaunchCard:
         if self._view is not None:
             self._gpulayers = gpulayers_at(position, self._view.layers)
             self._actions.changed()
+
+    def _move_reserve(self, position: int) -> None:
+        self._reservevram = position / RESERVE_STEPS
+        self._actions.changed()
+
+    def _import(self) -> None:
+        path = self._ask_file("Import settings", "", _CONFIGURATIONS)
+        if path:
+            self._actions.import_settings(path)
+
+    def _export(self) -> None:
+        path = filedialog.asksaveasfilename(
+            parent=self.frame, title="Export settings", defaultextension=".kcpps", filetypes=(_CONFIGURATIONS,)
+        )
+        if path:
+            self._actions.export_settings(path)
 
     def _move_context(self, stop: int) -> None:
         if self._view is not None:

@@ -14,7 +14,7 @@ from server.snapshot import Fit, Forecast, MemoryPool
 class Part(enum.Enum):
     """What fills a memory, in the bar's order; the value is how people call it."""
 
-    OTHERS = "other programs"
+    OTHERS = "in use"
     WEIGHTS = "weights"
     KV = "KV cache"
     BUFFERS = "buffers"

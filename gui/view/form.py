@@ -8,23 +8,28 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from gui.view import advanced
+from gui.view.forecast import MemoryView, memory_view
 from gui.view.looks import ButtonRole, ButtonView, Pending, Tone
 from gui.view.words import plain_number, size_words
 from server.errors import SettingsError
 from server.events import EngineState
 from server.settings import Settings, from_mapping, is_loopback, rule_of
-from server.snapshot import ModelFile, Snapshot
+from server.snapshot import Forecast, ModelFile, Preview, Snapshot
 
 AUTO_LAYERS: Final = -1
 CONTEXT_STOPS: Final = tuple(
     step * 512 for step in (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 )
 LARGEST_STOP_IF_UNKNOWN: Final = 131072
+RESERVE_STEPS: Final = 2  # stops of the slider for each GB
+LARGEST_RESERVE: Final = 24 * RESERVE_STEPS
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the fields hold, as typed. ``gpulayers`` keeps what the slider cannot show, such as 99."""
+    """What the fields hold, as typed. ``gpulayers`` keeps what the slider cannot show, such as 99; so does
+    ``reservevram``, in GB. ``options`` are those that are folded away."""
 
     model: str = ""
     gpulayers: int = AUTO_LAYERS
@@ -35,9 +40,17 @@ class Form:
     port: str = ""
     password: str = ""
     gamemode: bool = False
+    reservevram: float = 0.0
+    multiuser: str = ""
+    options: advanced.Typed = ()
 
 
 FIELD_NAMES: Final = {"contextsize": "Context size", "host": "Address", "port": "Port"}
+AT_ONCE: Final = (
+    ("1", "Automatic (16, and 32 may wait)"),
+    ("0", "One, and nobody waits"),
+    *((str(count), f"{count} at a time") for count in (2, 4, 8, 16)),
+)
 THINKING: Final = (("show", "Sent apart (reasoning_content)"), ("hide", "Dropped"), ("off", "Off"))
 
 
@@ -53,6 +66,9 @@ def form_of(settings: Settings, starter_model: str) -> Form:
         port=str(settings.port),
         password=settings.password,
         gamemode=settings.gamemode,
+        reservevram=settings.reservevram,
+        multiuser=str(settings.multiuser),
+        options=advanced.typed_of(settings),
     )
 
 
@@ -63,8 +79,12 @@ def settings_of(form: Form, base: Settings) -> Settings:
         _check_field(name, value)
     host = form.host.strip()
     _check_field("host", host)
-    if not is_loopback(host) and not form.password and not base.allowclients:
-        raise SettingsError(f"Address: {host} opens the server to your network.", "Choose a password for it.")
+    options = advanced.values_of(form.options)
+    if not is_loopback(host) and not form.password and not options.get("allowclients", base.allowclients):
+        raise SettingsError(
+            f"Address: {host} opens the server to your network.",
+            "Choose a password for it, or name the addresses that may connect.",
+        )
     others = {
         "model": model_path(form.model),
         "gpulayers": form.gpulayers,
@@ -73,8 +93,10 @@ def settings_of(form: Form, base: Settings) -> Settings:
         "thinking": form.thinking,
         "password": form.password,
         "gamemode": form.gamemode,
+        "reservevram": form.reservevram,
+        "multiuser": form.multiuser or base.multiuser,
     }
-    return from_mapping({**typed, **others}, base)
+    return from_mapping({**typed, **others, **options}, base)
 
 
 def _check_field(name: str, value: str) -> None:
@@ -138,18 +160,35 @@ class FormView:
     asks_password: bool
     start: ButtonView
     can_stop_server: bool
+    can_restart: bool
+    memory: MemoryView
+    reserve_position: int
+    reserve_text: str
+    template_line: str
+    template_tone: Tone
+    preview: str
+    options_title: str
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of the model field's file: still being read, read (``file``) or bad (``problem``)."""
+    """What is known of the model field's file: still being read, read (``file``) or bad (``problem``).
+
+    ``forecast`` says where it will find room, ``preview`` how a chat will look to it, or ``template_problem`` why that
+    is not known.
+    """
 
     file: ModelFile | None = None
     problem: str = ""
+    forecast: Forecast | None = None
+    preview: Preview | None = None
+    template_problem: str = ""
 
 
-def form_view(form: Form, inspection: Inspection, snapshot: Snapshot, pending: Pending) -> FormView:
-    """How the form looks now."""
+def form_view(
+    form: Form, inspection: Inspection, snapshot: Snapshot, pending: Pending, *, changed: bool = False
+) -> FormView:
+    """How the form looks now. It was ``changed`` if a running server does not do what it says."""
     file = inspection.file
     layers = file.layers if file else 0
     stops = context_stops(file.trained_context if file else 0)
@@ -157,12 +196,12 @@ def form_view(form: Form, inspection: Inspection, snapshot: Snapshot, pending: P
     hint, tone = _context_hint(tokens, file)
     running = snapshot.state in (EngineState.LOADING, EngineState.READY)
     return FormView(
-        locked=running or pending is not Pending.NONE,
+        locked=pending is not Pending.NONE,
         model_line=_model_line(form, inspection),
         model_tone=Tone.BAD if inspection.problem else Tone.QUIET,
         layers=layers,
         layers_position=min(form.gpulayers, layers),
-        layers_text=_layers_text(form.gpulayers, layers),
+        layers_text=_layers_text(form.gpulayers, layers, inspection.forecast),
         stops=stops,
         stop=nearest_stop(stops, tokens or 1),
         context_hint=hint,
@@ -171,7 +210,34 @@ def form_view(form: Form, inspection: Inspection, snapshot: Snapshot, pending: P
         asks_password=not is_loopback(form.host.strip()) or bool(form.password),
         start=_start_button(form, running, pending),
         can_stop_server=bool(snapshot.address) and not running and pending is Pending.NONE,
+        can_restart=running and changed and pending is Pending.NONE and bool(form.model.strip()),
+        memory=memory_view(inspection.forecast),
+        reserve_position=min(round(form.reservevram * RESERVE_STEPS), LARGEST_RESERVE),
+        reserve_text=f"{form.reservevram:g} GB",
+        template_line=_template_line(inspection),
+        template_tone=_template_tone(inspection),
+        preview=inspection.preview.text or inspection.preview.problem if inspection.preview else "",
+        options_title=_options_title(advanced.changed(form.options)),
     )
+
+
+def _template_line(inspection: Inspection) -> str:
+    if inspection.template_problem:
+        return inspection.template_problem
+    if not inspection.preview:
+        return ""
+    template = inspection.preview.template
+    return f"{template.name}, {template.source}. {template.warning or template.reason}"
+
+
+def _template_tone(inspection: Inspection) -> Tone:
+    if inspection.template_problem:
+        return Tone.BAD
+    return Tone.BUSY if inspection.preview and inspection.preview.template.warning else Tone.QUIET
+
+
+def _options_title(changed: int) -> str:
+    return f"More options ({changed} changed)" if changed else "More options"
 
 
 def _model_line(form: Form, inspection: Inspection) -> str:
@@ -193,9 +259,13 @@ def _model_line(form: Form, inspection: Inspection) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _layers_text(gpulayers: int, layers: int) -> str:
+def _layers_text(gpulayers: int, layers: int, forecast: Forecast | None) -> str:
     if gpulayers == AUTO_LAYERS:
-        return "Auto"
+        if not forecast:
+            return "Auto"
+        if len(forecast.pools) == 1:
+            return "Auto: no GPU"
+        return f"Auto: {_layers_text(forecast.gpu_layers, layers, None)}"
     if gpulayers == 0:
         return "CPU only"
     if not layers:

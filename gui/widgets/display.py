@@ -37,6 +37,31 @@ class Row(ctk.CTkFrame):
         super().__init__(parent, fg_color="transparent", corner_radius=0)
 
 
+class Scroll(ctk.CTkScrollableFrame):
+    """A part of a page that is scrolled when it is higher than its place; widgets go into ``body``.
+
+    What the keyboard reaches is brought in sight.
+    """
+
+    def __init__(self, parent: tkinter.Misc) -> None:
+        super().__init__(parent, fg_color="transparent", corner_radius=0, width=0, height=0)
+        self._scrollbar.configure(height=0, width=12)  # it would ask for 200 px
+        self.body: Any = self
+        self.winfo_toplevel().bind("<FocusIn>", self._bring_in_sight, add=True)
+
+    def _bring_in_sight(self, event: tkinter.Event[tkinter.Misc]) -> None:
+        widget = event.widget
+        if not isinstance(widget, tkinter.Misc) or not str(widget).startswith(f"{self}."):
+            return
+        top = widget.winfo_rooty() - self.winfo_rooty()
+        canvas, whole = self._parent_canvas, max(self.winfo_height(), 1)
+        first, last = canvas.yview()
+        if top < first * whole:
+            canvas.yview_moveto(top / whole)
+        elif top + widget.winfo_height() > last * whole:
+            canvas.yview_moveto((top + widget.winfo_height()) / whole - (last - first))
+
+
 class Label(ctk.CTkLabel):
     """A text. ``wraps`` breaks it to the width it is given (it must then be gridded with ``sticky="ew"``)."""
 
