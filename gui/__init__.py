@@ -4,6 +4,7 @@ app          builds the window, owns start, stop and close; the launcher calls `
 model_desk   finds out about the chosen model: its file, its room, its template
 navigation   the pages and the buttons that lead to them
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
+shelf        finds the models in the user's folders, and reads them one by one
 memory       what the window remembers from one start to the next
 theme        colours, fonts, distances
 view/        what to show, decided without Tk
@@ -11,13 +12,15 @@ view/        what to show, decided without Tk
   forecast   the memory the model will take, as a bar and in words
   advanced   the options that are folded away
   status     what is happening, beside the form
+  library    the models on this PC as lines
   live       the live page: figures and requests
   connect    the connect page: what to enter into a program, and what it heard
   log        which lines of the log are in sight, and the report for a bug
   history    the speed of the last minutes
   looks      how states and buttons feel
   words      numbers as people say and type them
-pages/       what is drawn: launch (the form, with advanced folded away in it) with status beside it, live, connect, log
+pages/       what is drawn: launch (the form, with advanced folded away in it) with status beside it, library,
+             live, connect, log
 widgets/     customtkinter's widgets in our look, its known bugs fixed
   controls   to operate: buttons, fields, sliders, menus
   display    to look at: cards, labels, bars, tips
@@ -25,4 +28,6 @@ widgets/     customtkinter's widgets in our look, its known bugs fixed
   memory_bar what fills a memory
   sheet      a card over the page: a text to read, a question to answer
   table      lines of texts, each with a button
+  listing    a list in columns from which one line is chosen
+  drops      files dropped onto the window
 """

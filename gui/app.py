@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import tkinter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -21,19 +22,23 @@ from gui.model_desk import ModelDesk
 from gui.navigation import Navigation
 from gui.pages.connect import ConnectActions, ConnectPage
 from gui.pages.launch import LaunchActions, LaunchCard
+from gui.pages.library import LibraryActions, LibraryPage
 from gui.pages.live import LivePage
 from gui.pages.log import LogPage
 from gui.pages.status import StatusCard
+from gui.shelf import Shelf
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import Outcome, connect_view
 from gui.view.form import Form, fitting_context, form_of, form_view, model_path, settings_of
 from gui.view.history import History
+from gui.view.library import details, library_lines, nothing_found
 from gui.view.live import live_view
 from gui.view.log import bug_report
 from gui.view.looks import Page, Pending
 from gui.view.status import status_view
 from gui.widgets.controls import Button, Menu
 from gui.widgets.display import Label, Row
+from gui.widgets.drops import accept_drops
 from gui.widgets.sheet import Sheet
 from server.errors import SettingsError
 from server.events import EngineState, LogLine
@@ -48,6 +53,7 @@ SCALES: Final = (
     ("", "Auto size"),
     *((str(quarters / 4), f"Size {25 * quarters} %") for quarters in range(3, 9)),
 )
+CONFIGURATIONS: Final = (".kcpps", ".kcppt")
 _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
 
@@ -103,6 +109,9 @@ class App:
         self.root = ctk.CTk(fg_color=theme.PAGE, className=TITLE)
         self.root.report_callback_exception = self._report
         self._size_window(scale or look.scale)
+        self.pump = EventPump(self.root, controller, self._tick)
+        self.shelf = Shelf(self.pump, controller, self._memory, self._refresh)
+        self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
         self._build(look)
         self._kept = self._memory.form(settings, controller.models.starter())
         self._filled_for = model_path(self._kept.model)
@@ -110,9 +119,8 @@ class App:
         self.launch.fill(self._kept)
         self._meant_by: Form | None = None
         self._meant: Settings | None = None
-        self.pump = EventPump(self.root, controller, self._tick)
-        self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
         self.desk.scan()
+        accept_drops(self.root, self._dropped)
         self._form_changed()
 
     def close(self) -> None:
@@ -148,7 +156,7 @@ class App:
         header.grid(row=0, column=0, sticky="ew", padx=PADDING, pady=GAP)
         header.grid_columnconfigure(2, weight=1)
         Label(header, TITLE, font=theme.PAGE_TITLE).grid(row=0, column=0, sticky="w", padx=(0, PADDING))
-        self.navigation = Navigation(header, self._refresh)
+        self.navigation = Navigation(header, self._page_changed)
         self.navigation.frame.grid(row=0, column=1)
         self.state = Label(header, anchor="e")
         self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
@@ -159,6 +167,10 @@ class App:
         self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
         self.appearance_button.grid(row=0, column=4)
         start = self._build_launch_page()
+        self.library = LibraryPage(
+            root,
+            LibraryActions(self._refresh, self._use_model, self.shelf.add, self.shelf.remove, self.shelf.look),
+        )
         self.live = LivePage(root, self._cancel)
         self.guides = {guide.key: guide for guide in self._controller.clients()}
         actions = ConnectActions(self._refresh, self._test_client, self._write_config)
@@ -166,6 +178,7 @@ class App:
         self.log = LogPage(root, self._bug_report)
         pages: dict[Page, Any] = {
             Page.LAUNCH: start,
+            Page.LIBRARY: self.library.frame,
             Page.LIVE: self.live.frame,
             Page.CONNECT: self.connect.frame,
             Page.LOG: self.log.frame,
@@ -216,6 +229,28 @@ class App:
         self._pending = Pending.STOPPING
         self._refresh()
         self.pump.submit(Lane.ACTIONS, self._controller.stop, self._action_done, self._action_failed)
+
+    def _use_model(self, path: str) -> None:
+        self.launch.model_entry.show(path)
+        self.navigation.go(Page.LAUNCH)
+        self._form_changed()
+
+    def _dropped(self, paths: Sequence[str]) -> None:
+        """Files and folders that were dropped onto the window: models, configurations, folders of models."""
+        for path in paths:
+            if os.path.isdir(path):
+                self.shelf.add(path)
+                self.navigation.go(Page.LIBRARY)
+            elif path.lower().endswith(CONFIGURATIONS):
+                self._import_settings(path)
+                self.navigation.go(Page.LAUNCH)
+            else:
+                self._use_model(path)
+
+    def _page_changed(self) -> None:
+        if self.navigation.page is Page.LIBRARY:
+            self.shelf.look()
+        self._refresh()
 
     def _show_preview(self) -> None:
         preview = self.desk.inspection.preview
@@ -381,11 +416,19 @@ class App:
             view = form_view(self.launch.form, self.desk.inspection, self._snapshot, self._pending, changed=changed)
             self.launch.show(view)
             self.status.show(status)
+        elif page is Page.LIBRARY:
+            self._show_library()
         elif page is Page.LIVE:
             self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)
         elif page is Page.CONNECT:
             key = self.connect.key
             self.connect.show(connect_view(self.guides[key], self._snapshot, self._outcomes.get(key, Outcome())))
+
+    def _show_library(self) -> None:
+        entries = self.shelf.entries
+        lines = library_lines(entries, self._memory.recent_models, self.library.wanted)
+        quiet = nothing_found(entries, lines, searching=self.shelf.searching)
+        self.library.show(lines, quiet, details(entries.get(self.library.path)), self.shelf.folders)
 
     def _report(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):

@@ -36,6 +36,7 @@ class Lane(enum.Enum):
 
     ACTIONS = "actions"
     READING = "reading"
+    LIBRARY = "library"
     CANCELS = "cancels"
     SAVING = "saving"
     TRIALS = "trials"

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +61,22 @@ class Memory:
         """The model that was started last, or "" when its file is gone."""
         path = next(reversed(self._table("models")), "")
         return path if os.path.isfile(path) else ""
+
+    @property
+    def recent_models(self) -> tuple[str, ...]:
+        """The models that were used before and whose files are there, the last one first."""
+        return tuple(path for path in reversed(self._table("models")) if os.path.isfile(path))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that the user has added to the library."""
+        folders = self._kept.get("folders")
+        return tuple(each for each in folders if isinstance(each, str)) if isinstance(folders, list) else ()
+
+    def keep_folders(self, folders: Sequence[str]) -> None:
+        """Remember the library's folders."""
+        self._kept["folders"] = list(folders)
+        self._write()
 
     def recall(self, given: Settings, model: str) -> Settings:
         """``given`` with what is remembered for ``model`` where it has the default: a flag that was typed wins."""

@@ -32,6 +32,7 @@ class Page(enum.Enum):
     """The pages, in their order; the value is what their button says."""
 
     LAUNCH = "Launch"
+    LIBRARY = "Library"
     LIVE = "Live"
     CONNECT = "Connect"
     LOG = "Log"

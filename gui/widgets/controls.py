@@ -286,6 +286,12 @@ class Menu(ctk.CTkOptionMenu):
             self._list()
         self.set(self._labels[value])
 
+    def offer(self, choices: Sequence[tuple[str, str]]) -> None:
+        """Have other choices from now on; the first one is shown."""
+        self._choices = self._labels = dict(choices)
+        self._list()
+        self.set(choices[0][1])
+
     def lock(self, locked: bool) -> None:
         """Show the choice but refuse changes."""
         if locked == (self.cget("state") == "normal"):
