@@ -37,6 +37,7 @@ class Lane(enum.Enum):
     ACTIONS = "actions"
     READING = "reading"
     LIBRARY = "library"
+    HUB = "hub"
     CANCELS = "cancels"
     SAVING = "saving"
     TRIALS = "trials"

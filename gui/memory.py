@@ -73,6 +73,17 @@ class Memory:
         folders = self._kept.get("folders")
         return tuple(each for each in folders if isinstance(each, str)) if isinstance(folders, list) else ()
 
+    @property
+    def download_folder(self) -> str:
+        """The folder that the user chose for downloads, or ""."""
+        folder = self._kept.get("download_folder")
+        return folder if isinstance(folder, str) else ""
+
+    def keep_download_folder(self, folder: str) -> None:
+        """Remember the folder for downloads."""
+        self._kept["download_folder"] = folder
+        self._write()
+
     def keep_folders(self, folders: Sequence[str]) -> None:
         """Remember the library's folders."""
         self._kept["folders"] = list(folders)

@@ -11,7 +11,7 @@ from gui.view.looks import ButtonRole, ButtonView, Page
 from gui.widgets.controls import Button
 from gui.widgets.display import Row
 
-_WIDTH: Final = 68
+_WIDTH: Final = 56
 _HEIGHT: Final = 28
 
 

@@ -138,6 +138,8 @@ model/
   fit.py               how much it takes, and how many layers fit a GPU
   devices.py           the devices, asked in a process of its own
   library.py           the models on this PC, and a forecast for each
+  hub.py               models on Hugging Face: the catalogue, the search, what a repository holds
+  downloads.py         models being fetched from there
 """
 
 VERSION = "0.1.0"

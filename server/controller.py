@@ -32,6 +32,7 @@ from server.events import (
 )
 from server.loading import SEQUENCES, capacity, embedder_command, load_command
 from server.machine import Machine
+from server.model.downloads import Downloads
 from server.model.library import Library
 from server.prompt import templates
 from server.prompt.jinja import Renderer
@@ -56,7 +57,7 @@ class Controller:
     """Owns the engine process and the HTTP server. Every method may be called from any thread.
 
     ``settings`` are in force; ``initial`` were, before clients swapped the model. ``embedder`` makes embeddings,
-    ``models`` are those on this PC.
+    ``models`` are those on this PC, ``downloads`` those that come from the hub.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -70,6 +71,7 @@ class Controller:
         self._ids = itertools.count(1)
         self.embedder = Embedder(self._ids)
         self.models = Library()
+        self.downloads = Downloads()
         self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
         self._renderer = Renderer()

@@ -29,6 +29,12 @@ class SettingsError(TavernkeepError):
     code = "invalid_settings"
 
 
+class DownloadError(TavernkeepError):
+    """A model that cannot be found or fetched."""
+
+    code = "download_failed"
+
+
 class PortInUse(TavernkeepError):
     """The address to listen on belongs to another program."""
 

@@ -232,3 +232,78 @@ class Snapshot:
     written: int = 0
     first_token: float = 0.0
     machine: MachineUse = MachineUse()
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A model that can be recommended. ``size`` is in bytes, ``file`` its place in the ``repository`` on the hub."""
+
+    name: str
+    good_for: str
+    licence: str
+    size: int
+    repository: str
+    file: str
+
+
+@dataclass(frozen=True)
+class HubRepository:
+    """A repository on the hub that was found. A ``gated`` one wants its licence to be accepted there."""
+
+    name: str
+    downloads: int
+    licence: str
+    gated: bool
+
+
+@dataclass(frozen=True)
+class HubPart:
+    """One file on the hub; ``size`` in bytes, ``sha256`` in hexadecimal digits or ""."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A model in a repository, in one file or in several ``parts``, at one state of the repository (``revision``)."""
+
+    repository: str
+    revision: str
+    parts: tuple[HubPart, ...]
+
+    @property
+    def path(self) -> str:
+        """The first part's, which stands for all."""
+        return self.parts[0].path
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
+
+class DownloadPhase(enum.Enum):
+    """What becomes of a download."""
+
+    RUNNING = "running"
+    CHECKING = "checking"
+    PAUSED = "paused"
+    FAILED = "failed"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class DownloadRow:
+    """A download: ``done`` of ``total`` bytes, ``speed`` in bytes per second. ``path`` is where the model will lie;
+    ``sentence`` says why it FAILED."""
+
+    key: int
+    file: HubFile
+    path: str
+    phase: DownloadPhase
+    done: int
+    total: int
+    speed: float = 0.0
+    sentence: str = ""

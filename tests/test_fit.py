@@ -167,3 +167,12 @@ def test_the_engine_counts_by_the_file_and_the_real_devices(starter_model):
     assert params.gpu_layers(replace(spec, draft_model=str(starter_model)), [gpu(1.5)]) < params.gpu_layers(
         spec, [gpu(1.5)]
     )
+
+
+def test_a_model_that_is_not_here_yet_is_judged_by_its_size(monkeypatch):
+    memory = type("Memory", (), {"total": 16 * GB, "available": 8 * GB})
+    monkeypatch.setattr(fit.psutil, "virtual_memory", lambda: memory)
+    assert fit.likely(4 * GB, [gpu(8)]) is Fit.GPU
+    assert fit.likely(10 * GB, [gpu(8)]) is Fit.SPLIT
+    assert fit.likely(4 * GB, []) is Fit.RAM
+    assert fit.likely(10 * GB, []) is Fit.TOO_LARGE

@@ -33,6 +33,7 @@ class Page(enum.Enum):
 
     LAUNCH = "Launch"
     LIBRARY = "Library"
+    HUB = "Get models"
     LIVE = "Live"
     CONNECT = "Connect"
     LOG = "Log"

@@ -30,6 +30,7 @@ MASK_NUMBER = 2
 CELLS_AT_ONCE = 256  # llama.cpp rounds a context up to this
 UBATCH = 512
 STATES = 4  # sequences of a recurrent model at the same time
+LIKELY_MORE, LIKELY_BESIDES = 1.1, 1_500_000_000  # for a context of 8192 tokens, buffers, and something for a game
 DRIVER = 128 * 2**20  # what a GPU's driver takes besides: a guess
 
 
@@ -71,6 +72,17 @@ def forecast(file: ModelFile, spec: LoadModel, devices: Sequence[Device], taken:
     # What does not fit into the reserve is the user's wish; what does not fit at all fails.
     fits = gpu.left + gpu.reserve >= 0 and ram.left >= 0
     return Forecast(fit if fits else Fit.TOO_LARGE, layers, (gpu, ram))
+
+
+def likely(size: int, devices: Sequence[Device]) -> Fit:
+    """As :func:`forecast` for a model of which only the ``size`` in bytes is known."""
+    need = int(size * LIKELY_MORE) + LIKELY_BESIDES
+    on_gpus = sum(device.free for device in gpus(devices))
+    if need <= on_gpus:
+        return Fit.GPU
+    if need > on_gpus + psutil.virtual_memory().available:
+        return Fit.TOO_LARGE
+    return Fit.SPLIT if on_gpus > need // 4 else Fit.RAM
 
 
 def _used(spec: LoadModel, devices: Sequence[Device]) -> list[Device]:

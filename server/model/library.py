@@ -10,7 +10,7 @@ from pathlib import Path
 from server.loading import load_command
 from server.model import devices, fit, gguf
 from server.settings import Settings
-from server.snapshot import Device, Forecast, ModelFile
+from server.snapshot import Device, Fit, Forecast, ModelFile
 
 STARTER = Path(__file__).resolve().parent.parent.parent / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 DEEPEST = 4  # folders below the one that was added
@@ -61,6 +61,10 @@ class Library:
         command = load_command(settings)
         draft = self.inspect(settings.draftmodel).size if settings.draftmodel and settings.draftgpulayers else 0
         return fit.forecast(self.inspect(settings.model), command, self._devices, taken=draft)
+
+    def likely_fit(self, size: int) -> Fit:
+        """Whether a model of ``size`` bytes will fit that is not here yet, with an ordinary context: a guess."""
+        return fit.likely(size, self._devices)
 
 
 def _models_below(folder: str, depth: int) -> Iterator[str]:
