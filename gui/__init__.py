@@ -2,6 +2,8 @@
 
 app          builds the window, owns start, stop and close; the launcher calls ``run``
 model_desk   finds out about the chosen model: its file, its room, its template
+hub_desk     asks the hub for models while the user looks around there
+appearance   how large everything is, and light or dark
 navigation   the pages and the buttons that lead to them
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
 shelf        finds the models in the user's folders, and reads them one by one
@@ -13,6 +15,7 @@ view/        what to show, decided without Tk
   advanced   the options that are folded away
   status     what is happening, beside the form
   library    the models on this PC as lines
+  hub        the page to get models: what is offered, and the downloads as lines
   live       the live page: figures and requests
   connect    the connect page: what to enter into a program, and what it heard
   log        which lines of the log are in sight, and the report for a bug
@@ -20,7 +23,7 @@ view/        what to show, decided without Tk
   looks      how states and buttons feel
   words      numbers as people say and type them
 pages/       what is drawn: launch (the form, with advanced folded away in it) with status beside it, library,
-             live, connect, log
+             hub (get models), live, connect, log
 widgets/     customtkinter's widgets in our look, its known bugs fixed
   controls   to operate: buttons, fields, sliders, menus
   display    to look at: cards, labels, bars, tips

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
-import tkinter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import customtkinter as ctk
-import darkdetect  # type: ignore[import-untyped]
 
 from gui import theme
+from gui.appearance import Appearance
 from gui.event_pump import EventPump, Lane
+from gui.hub_desk import HubDesk
 from gui.memory import Look, Memory, default_file
 from gui.model_desk import ModelDesk
 from gui.navigation import Navigation
 from gui.pages.connect import ConnectActions, ConnectPage
+from gui.pages.hub import HubActions, HubPage
 from gui.pages.launch import LaunchActions, LaunchCard
 from gui.pages.library import LibraryActions, LibraryPage
 from gui.pages.live import LivePage
@@ -31,12 +31,12 @@ from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import Outcome, connect_view
 from gui.view.form import Form, fitting_context, form_of, form_view, model_path, settings_of
 from gui.view.history import History
+from gui.view.hub import DownloadLine
 from gui.view.library import details, library_lines, nothing_found
 from gui.view.live import live_view
 from gui.view.log import bug_report
 from gui.view.looks import Page, Pending
 from gui.view.status import status_view
-from gui.widgets.controls import Button, Menu
 from gui.widgets.display import Label, Row
 from gui.widgets.drops import accept_drops
 from gui.widgets.sheet import Sheet
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     from server.controller import Controller
 
 TITLE: Final = "Tavernkeep"
-SCALES: Final = (
-    ("", "Auto size"),
-    *((str(quarters / 4), f"Size {25 * quarters} %") for quarters in range(3, 9)),
-)
 CONFIGURATIONS: Final = (".kcpps", ".kcppt")
 _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
@@ -104,15 +100,15 @@ class App:
         self._closing = False
         self.closed = False
         look = self._memory.look
-        # "system" would start a gsettings process every 30 ms on Linux: ask once.
-        ctk.set_appearance_mode(appearance or look.appearance or ("dark" if darkdetect.isDark() else "light"))
         self.root = ctk.CTk(fg_color=theme.PAGE, className=TITLE)
         self.root.report_callback_exception = self._report
-        self._size_window(scale or look.scale)
+        self.appearance = Appearance(self.root, look, appearance=appearance, scale=scale)
+        self._size_window()
         self.pump = EventPump(self.root, controller, self._tick)
+        self.hub_desk = HubDesk(self.pump, controller, self._refresh)
         self.shelf = Shelf(self.pump, controller, self._memory, self._refresh)
         self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
-        self._build(look)
+        self._build()
         self._kept = self._memory.form(settings, controller.models.starter())
         self._filled_for = model_path(self._kept.model)
         self._context_chosen = settings.contextsize != Settings().contextsize or self._memory.knows(self._filled_for)
@@ -135,20 +131,14 @@ class App:
 
     # --- building -------------------------------------------------------------------------------------------
 
-    def _size_window(self, scale: float) -> None:
-        self._set_scale(scale)
+    def _size_window(self) -> None:
         self.root.maxsize(1_000_000, 1_000_000)  # a new scale pins the window's size for a second
         self.root.minsize(*theme.SMALLEST_WINDOW)
         self.root.geometry("{}x{}".format(*theme.WINDOW_SIZE))
         self.root.title(TITLE)
         self.root.protocol("WM_DELETE_WINDOW", self.close)
 
-    def _set_scale(self, scale: float) -> None:
-        scale = min(scale, largest_scale(self.root)) if scale else display_scale(self.root)
-        ctk.set_widget_scaling(scale)
-        ctk.set_window_scaling(scale)
-
-    def _build(self, look: Look) -> None:
+    def _build(self) -> None:
         root = self.root
         root.grid_columnconfigure(0, weight=1)
         root.grid_rowconfigure(1, weight=1)
@@ -160,17 +150,13 @@ class App:
         self.navigation.frame.grid(row=0, column=1)
         self.state = Label(header, anchor="e")
         self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
-        self.scale_menu = Menu(header, SCALES, self._scale_chosen)
-        self.scale_menu.configure(width=112, height=28)
-        self.scale_menu.choose(str(look.scale) if look.scale else "", f"Size {100 * look.scale:.0f} %")
-        self.scale_menu.grid(row=0, column=3, padx=(0, GAP))
-        self.appearance_button = Button(header, "", self._switch_appearance, width=104, height=28)
-        self.appearance_button.grid(row=0, column=4)
+        self.appearance.build(header, self._look_changed).grid(row=0, column=3)
         start = self._build_launch_page()
         self.library = LibraryPage(
             root,
             LibraryActions(self._refresh, self._use_model, self.shelf.add, self.shelf.remove, self.shelf.look),
         )
+        self.hub = HubPage(root, self._hub_actions())
         self.live = LivePage(root, self._cancel)
         self.guides = {guide.key: guide for guide in self._controller.clients()}
         actions = ConnectActions(self._refresh, self._test_client, self._write_config)
@@ -179,6 +165,7 @@ class App:
         pages: dict[Page, Any] = {
             Page.LAUNCH: start,
             Page.LIBRARY: self.library.frame,
+            Page.HUB: self.hub.frame,
             Page.LIVE: self.live.frame,
             Page.CONNECT: self.connect.frame,
             Page.LOG: self.log.frame,
@@ -187,7 +174,19 @@ class App:
             frame.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))
             self.navigation.add(page, frame)
         self.sheet = Sheet(root)
-        self._name_appearance_button()
+
+    def _hub_actions(self) -> HubActions:
+        desk = self.hub_desk
+        return HubActions(
+            changed=self._refresh,
+            search=lambda text: desk.search(text, self.hub.token),
+            look_into=lambda key: desk.look_into(key, self.hub.token),
+            fetch=lambda key: desk.fetch(key, self._download_folder(), self.hub.token),
+            back=desk.go_back,
+            toggle=self._toggle_download,
+            end=desk.end,
+            choose_folder=self._choose_download_folder,
+        )
 
     def _build_launch_page(self) -> Row:
         page = Row(self.root)
@@ -234,6 +233,23 @@ class App:
         self.launch.model_entry.show(path)
         self.navigation.go(Page.LAUNCH)
         self._form_changed()
+
+    def _toggle_download(self, line: DownloadLine) -> None:
+        if line.toggle == "Use":
+            self._use_model(line.path)
+        else:
+            self.hub_desk.toggle(line, self.hub.token)
+
+    def _download_folder(self) -> str:
+        return self._memory.download_folder or self._controller.downloads.folder()
+
+    def _choose_download_folder(self, folder: str) -> None:
+        self.pump.submit(
+            Lane.SAVING,
+            lambda: self._memory.keep_download_folder(folder),
+            lambda _: self._refresh(),
+            lambda _: self._refresh(),
+        )
 
     def _dropped(self, paths: Sequence[str]) -> None:
         """Files and folders that were dropped onto the window: models, configurations, folders of models."""
@@ -344,8 +360,8 @@ class App:
     def _remember(self, settings: Settings) -> None:
         self._in_background(Lane.SAVING, lambda: self._memory.keep(settings))
 
-    def _remember_look(self) -> None:
-        look = Look(ctk.get_appearance_mode().lower(), float(self.scale_menu.choice or 0))
+    def _look_changed(self, look: Look) -> None:
+        self.log.tint()
         self._in_background(Lane.SAVING, lambda: self._memory.keep_look(look))
 
     def _in_background(self, lane: Lane, work: Callable[[], None]) -> None:
@@ -377,21 +393,6 @@ class App:
     def _fit_context(self, file: ModelFile) -> None:
         self.launch.context_entry.show(fitting_context(self.launch.form.contextsize, file))
 
-    def _switch_appearance(self) -> None:
-        ctk.set_appearance_mode("light" if ctk.get_appearance_mode() == "Dark" else "dark")
-        self.log.tint()
-        self._name_appearance_button()
-        self._remember_look()
-
-    def _scale_chosen(self) -> None:
-        self._set_scale(float(self.scale_menu.choice or 0))
-        self._remember_look()
-
-    def _name_appearance_button(self) -> None:
-        self.appearance_button.configure(
-            text="Light colours" if ctk.get_appearance_mode() == "Dark" else "Dark colours"
-        )
-
     # --- what happens ---------------------------------------------------------------------------------------
 
     def _tick(self, snapshot: Snapshot, lines: list[LogLine]) -> None:
@@ -410,7 +411,8 @@ class App:
         """Draw what is in sight."""
         page = self.navigation.page
         status = status_view(self._snapshot, self._pending, self._notice)
-        self.state.show("" if page is Page.LAUNCH else f"● {status.headline}", theme.TONES[status.tone])
+        headline = status.headline.partition(" on ")[0]  # the address would not fit
+        self.state.show("" if page is Page.LAUNCH else f"● {headline}", theme.TONES[status.tone])
         if page is Page.LAUNCH:
             changed = self._meant != self._controller.settings
             view = form_view(self.launch.form, self.desk.inspection, self._snapshot, self._pending, changed=changed)
@@ -418,6 +420,16 @@ class App:
             self.status.show(status)
         elif page is Page.LIBRARY:
             self._show_library()
+        elif page is Page.HUB:
+            desk = self.hub_desk
+            self.hub.show(
+                desk.offer,
+                desk.lines(),
+                desk.downloads(),
+                problem=desk.problem,
+                busy=desk.busy,
+                folder=self._download_folder(),
+            )
         elif page is Page.LIVE:
             self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)
         elif page is Page.CONNECT:
@@ -446,19 +458,3 @@ class App:
         for timer in self.root.tk.splitlist(self.root.tk.eval("after info")):
             self.root.tk.call("after", "cancel", timer)
         self.root.destroy()
-
-
-def display_scale(root: tkinter.Misc) -> float:
-    """The scale for this display, in quarters, no larger than the smallest window fits on the screen.
-
-    customtkinter asks Windows and macOS itself, but not X11.
-    """
-    if sys.platform in ("win32", "darwin"):
-        return 1.0
-    return max(0.75, min(round(root.winfo_fpixels("1i") / 96 * 4) / 4, largest_scale(root)))
-
-
-def largest_scale(root: tkinter.Misc) -> float:
-    """The largest scale, in quarters, with which the smallest window fits on the screen."""
-    width, height = theme.SMALLEST_WINDOW
-    return max(0.75, int(min(root.winfo_screenwidth() / width, root.winfo_screenheight() / height) * 4) / 4)

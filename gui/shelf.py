@@ -21,6 +21,7 @@ class Shelf:
     def __init__(self, pump: EventPump, controller: Controller, memory: Memory, changed: Callable[[], None]) -> None:
         self._pump = pump
         self._models = controller.models
+        self._downloads = controller.downloads
         self._memory = memory
         self._changed = changed
         self._round = 0
@@ -36,7 +37,8 @@ class Shelf:
         """Look into the folders again. What was known stays until it is read anew."""
         self._round += 1
         self.searching = True
-        this, folders = self._round, self.folders
+        downloads = self._memory.download_folder or self._downloads.folder()
+        this, folders = self._round, (*self.folders, downloads)
         known = (*self._memory.recent_models, *filter(None, (self._models.starter(),)))
         self._pump.submit(
             Lane.LIBRARY,

@@ -42,6 +42,7 @@ from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.settings import Settings, from_mapping
 from server.snapshot import ClientGuide, ModelFile, Preview, Snapshot, TemplateInfo, Trial
+from server.window_log import WindowLog
 
 if TYPE_CHECKING:
     from server.api.http_server import HttpServer
@@ -86,7 +87,7 @@ class Controller:
 
     def window_log(self) -> logging.Handler:
         """A handler that brings log lines to :meth:`poll_log`."""
-        return _WindowLog(self._log_lines)
+        return WindowLog(self._log_lines)
 
     def start(self, settings: Settings) -> None:
         """Listen on the settings' address, then load their model; returns at once, :meth:`snapshot` shows the rest.
@@ -475,15 +476,6 @@ class _Loaded:
     engine: EngineClient
     model: ModelInfo
     preparer: Preparer
-
-
-class _WindowLog(logging.Handler):
-    def __init__(self, lines: deque[LogLine]) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(LogLine(record.levelno, record.getMessage()))
 
 
 def _why(template: TemplateInfo) -> str:

@@ -9,12 +9,18 @@ from typing import Any
 from server import clients
 from server.events import EngineState, EngineStats, LogLine, ModelInfo
 from server.loading import load_command
-from server.model.fit import forecast
+from server.model.fit import forecast, likely
 from server.settings import Settings
 from server.snapshot import (
+    CatalogueEntry,
     ClientGuide,
     Device,
+    DownloadRow,
+    Fit,
     Forecast,
+    HubFile,
+    HubPart,
+    HubRepository,
     LayerShape,
     ModelFile,
     ModelShape,
@@ -81,6 +87,8 @@ BUSY = Snapshot(
     trimmed=12_345,
 )
 
+TINY_FILE = HubFile("tavern/Tiny-GGUF", "main", (HubPart("tiny-Q4_K_M.gguf", 2 * 10**9, ""),))
+
 
 def model_file(path: str, **facts: Any) -> ModelFile:
     known = {
@@ -123,9 +131,61 @@ class FakeLibrary:
         self._threads.add(threading.current_thread().name)
         return self.machine
 
+    def likely_fit(self, size: int) -> Fit:
+        return likely(size, self.machine)
+
     def forecast(self, settings: Settings) -> Forecast:
         self.forecasts.append(settings)
         return forecast(self.inspect(settings.model), load_command(settings), self.machine)
+
+
+class FakeDownloads:
+    """A hub with one repository of one file; nothing is fetched."""
+
+    def __init__(self, threads: set[str]) -> None:
+        self.found: tuple[HubRepository, ...] = (HubRepository("tavern/Tiny-GGUF", 7, "mit", True),)
+        self.in_repository: tuple[HubFile, ...] | Exception = (TINY_FILE,)
+        self.now: tuple[DownloadRow, ...] = ()
+        self.calls: list[tuple[Any, ...]] = []
+        self._threads = threads
+
+    def catalogue(self) -> tuple[CatalogueEntry, ...]:
+        return (CatalogueEntry("Tiny", "Tests", "MIT", 2 * 10**9, "tavern/Tiny-GGUF", "tiny-Q4_K_M.gguf"),)
+
+    def search(self, text: str, token: str = "") -> tuple[HubRepository, ...]:
+        self._note("search", text, token)
+        return self.found
+
+    def files(self, repository: str, token: str = "") -> tuple[HubFile, ...]:
+        self._note("files", repository, token)
+        if isinstance(self.in_repository, Exception):
+            raise self.in_repository
+        return self.in_repository
+
+    def recommended(self, entry: CatalogueEntry, token: str = "") -> HubFile:
+        return self.files(entry.repository, token)[0]
+
+    def folder(self) -> str:
+        return "/downloads"
+
+    def start(self, file: HubFile, folder: str, token: str = "") -> None:
+        self._note("start", file.path, folder, token)
+
+    def pause(self, key: int) -> None:
+        self._note("pause", key)
+
+    def resume(self, key: int, token: str = "") -> None:
+        self._note("resume", key, token)
+
+    def cancel(self, key: int) -> None:
+        self._note("cancel", key)
+
+    def rows(self) -> tuple[DownloadRow, ...]:
+        return self.now
+
+    def _note(self, *call: Any) -> None:
+        self.calls.append(call)
+        self._threads.add(threading.current_thread().name)
 
 
 class FakeController:
@@ -148,6 +208,7 @@ class FakeController:
         self.started: list[Settings] = []
         self.threads: set[str] = set()
         self.models = FakeLibrary(self.threads)
+        self.downloads = FakeDownloads(self.threads)
         self.polls = 0
 
     def start(self, settings: Settings) -> None:

@@ -16,9 +16,11 @@ PIECE = 1 << 20
 
 
 class Hub:
-    """``files`` are the contents by repository and path. After ``cut_after`` bytes of an answer the connection breaks,
-    as often as ``cuts`` says; ``gate`` holds answers back after their first half; ``asked`` are the requests for files, as
-    path and first byte."""
+    """``files`` are the contents by repository and path, ``asked`` the requests for them: path and first byte.
+
+    After ``cut_after`` bytes of an answer the connection breaks, as often as ``cuts`` says. A closed ``gate`` holds
+    answers back after their first half.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gui.appearance import SCALES
 from gui.memory import Memory
 from gui.theme import TEXT, WARNING
 from gui.view.form import help_of
@@ -20,6 +21,7 @@ from gui.view.looks import Page
 from server.controller import Controller
 from server.errors import ModelLoadError, PortInUse, TavernkeepError
 from server.events import EngineState, EngineStats, LogLine
+from server.model.downloads import Downloads
 from server.model.library import Library
 from server.settings import Settings
 from server.snapshot import MachineUse, Phase, RequestRow, Snapshot, Trimmed
@@ -33,6 +35,7 @@ from tests.fake_controller import (
     READY,
     STARTER,
     FakeController,
+    FakeDownloads,
     FakeLibrary,
     model_file,
 )
@@ -41,11 +44,14 @@ from tests.window import app, controller, enabled, open_window, shown, type_into
 tkinter = pytest.importorskip("tkinter", reason="this Python was built without tkinter")
 
 
-@pytest.mark.parametrize(("fake", "real"), [(FakeController, Controller), (FakeLibrary, Library)])
+@pytest.mark.parametrize(
+    ("fake", "real"), [(FakeController, Controller), (FakeLibrary, Library), (FakeDownloads, Downloads)]
+)
 def test_the_fakes_have_the_doors_of_the_real_ones(fake, real):
     for name, method in inspect.getmembers(fake, inspect.isfunction):
         if not name.startswith("_"):
-            assert list(inspect.signature(method).parameters) == list(inspect.signature(getattr(real, name)).parameters)
+            real_one = inspect.signature(getattr(real, name))
+            assert list(inspect.signature(method).parameters) == list(real_one.parameters)
 
 
 # --- before the start
@@ -544,7 +550,7 @@ def test_the_chart_shows_the_speed_of_the_last_minutes(app, controller):
 def test_the_keyboard_leads_to_every_page(app):
     app.root.update()
     app.root.focus_force()
-    for key, page in (("2", Page.LIVE), ("3", Page.CONNECT), ("4", Page.LOG), ("1", Page.LAUNCH)):
+    for key, page in (*enumerate(Page, 1), (1, Page.LAUNCH)):
         app.root.event_generate(f"<Control-Key-{key}>")
         assert app.navigation.page is page
 
@@ -694,9 +700,9 @@ def test_a_report_for_a_bug_is_copied(app, controller):
 
 
 def test_the_colours_can_be_switched(app):
-    assert shown(app.appearance_button) == "Light colours"
-    app.appearance_button.invoke()
-    assert shown(app.appearance_button) == "Dark colours"
+    assert shown(app.appearance.mode_button) == "Light"
+    app.appearance.mode_button.invoke()
+    assert shown(app.appearance.mode_button) == "Dark"
 
 
 # --- what is remembered
@@ -724,14 +730,14 @@ def test_an_edit_is_kept_at_once_and_comes_back_with_its_model(open_window, cont
 def test_the_look_comes_back(open_window, tmp_path):
     file = tmp_path / "window.json"
     app = open_window(memory=Memory(file))
-    app.appearance_button.invoke()
-    app.scale_menu.set("Size 125 %")
-    app._scale_chosen()
+    app.appearance.mode_button.invoke()
+    app.appearance.scale_slider._on_move(SCALES.index(1.25))
+    assert shown(app.appearance.scale_value) == "125 %"
     wait_until(app, lambda: file.exists() and "1.25" in file.read_text())
     app.close()
     again = open_window(memory=Memory(file), appearance=None, scale=None)
-    assert shown(again.appearance_button) == "Dark colours"
-    assert again.scale_menu.get() == "Size 125 %"
+    assert shown(again.appearance.mode_button) == "Dark"
+    assert shown(again.appearance.scale_value) == "125 %"
     assert again.launch.start_button._get_widget_scaling() == 1.25
 
 
@@ -787,7 +793,7 @@ def test_every_page_fits_into_the_smallest_window(open_window, controller, scale
     [(100, (1920, 1080), 1.0), (144, (2560, 1440), 1.5), (192, (3840, 2160), 2.0), (192, (1366, 768), 1.25)],
 )
 def test_the_scale_follows_the_display_but_fits_the_screen(dots_per_inch, screen, scale, monkeypatch):
-    from gui.app import display_scale
+    from gui.appearance import display_scale
 
     monkeypatch.setattr("sys.platform", "linux")
     display = SimpleNamespace(

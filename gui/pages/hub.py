@@ -11,12 +11,12 @@ from typing import Final
 from gui import theme
 from gui.theme import GAP, PADDING
 from gui.view.hub import HEADINGS, DownloadLine, Offer, OfferLine
-from gui.view.looks import ButtonRole
+from gui.view.looks import ButtonRole, Tone
 from gui.widgets.controls import Button, Entry
 from gui.widgets.display import Bar, Card, Label, Row, Scroll, Tip, show_if
 from gui.widgets.listing import ListColumn, Listing, ListLine
 
-_WIDTHS: Final = (300, 260, 80, 100, 130)
+_WIDTHS: Final = (200, 260, 80, 100, 130)
 _DOWNLOADS_HEIGHT: Final = 132
 
 
@@ -52,10 +52,13 @@ class HubPage:
         self.listing = Listing(self.frame, columns, actions.changed, self._open)
         self.listing.grid(row=2, column=0, sticky="nsew", padx=PADDING, pady=(4, 0))
         self._build_buttons()
-        self.downloads = Scroll(self.frame)
-        self.downloads.configure(height=_DOWNLOADS_HEIGHT)
-        self.downloads.body.grid_columnconfigure(0, weight=1)
+        self.downloads = Row(self.frame)
+        self.downloads.grid_columnconfigure(0, weight=1)
         self.downloads.grid(row=4, column=0, sticky="ew", padx=PADDING, pady=(0, GAP))
+        self._scroll = Scroll(self.downloads)
+        self._scroll.configure(height=_DOWNLOADS_HEIGHT)
+        self._scroll.body.grid_columnconfigure(0, weight=1)
+        self._scroll.grid(row=0, column=0, sticky="ew")
         self.rows: list[DownloadRowWidgets] = []
 
     @property
@@ -86,7 +89,7 @@ class HubPage:
         self.folder_button.configure(text=f"To {_shortened(folder)}")
         self._folder = folder
         while len(self.rows) < len(downloads):
-            self.rows.append(DownloadRowWidgets(self.downloads.body, len(self.rows), self._actions))
+            self.rows.append(DownloadRowWidgets(self._scroll.body, len(self.rows), self._actions))
         for row, line in zip(self.rows, downloads, strict=False):
             row.show(line)
         for row in self.rows[len(downloads) :]:
@@ -116,17 +119,17 @@ class HubPage:
         box = Row(self.frame)
         box.grid(row=3, column=0, sticky="ew", padx=PADDING, pady=GAP)
         box.grid_columnconfigure(0, weight=1)
-        self.problem = Label(box, font=theme.SMALL, colour=theme.TONES[theme.Tone.BAD], wraps=True)
+        self.problem = Label(box, font=theme.SMALL, colour=theme.TONES[Tone.BAD], wraps=True)
         self.problem.grid(row=0, column=0, sticky="ew", padx=(0, PADDING))
         self._folder = ""
-        self.folder_button = Button(box, "", self._choose_folder, width=160)
+        self.folder_button: Button = Button(box, "", self._choose_folder, width=160)
         self.folder_button.grid(row=0, column=1)
         self.folder_tip = Tip(self.folder_button, "The folder that models are downloaded to. Press to choose another.")
-        self.back_button = Button(box, "Back", self._actions.back)
+        self.back_button: Button = Button(box, "Back", self._actions.back)
         self.back_button.grid(row=0, column=2, padx=(GAP, 0))
-        self.files_button = Button(box, "All files", lambda: self._actions.look_into(self.listing.key))
+        self.files_button: Button = Button(box, "All files", lambda: self._actions.look_into(self.listing.key))
         self.files_button.grid(row=0, column=3, padx=(GAP, 0))
-        self.fetch_button = Button(
+        self.fetch_button: Button = Button(
             box, "Download", lambda: self._actions.fetch(self.listing.key), width=120, role=ButtonRole.START
         )
         self.fetch_button.grid(row=0, column=4, padx=(GAP, 0))
@@ -159,10 +162,14 @@ class DownloadRowWidgets:
         self.words.grid(row=1, column=0, sticky="ew")
         self.bar = Bar(self.box)
         self.bar.grid(row=2, column=0, sticky="ew")
-        self.toggle = Button(self.box, "", lambda: self._line and actions.toggle(self._line), height=28)
+        self.toggle = Button(self.box, "", lambda: self._press(actions.toggle), height=28)
         self.toggle.grid(row=0, column=1, rowspan=3, padx=(PADDING, 0))
-        self.end = Button(self.box, "", lambda: self._line and actions.end(self._line), height=28)
+        self.end = Button(self.box, "", lambda: self._press(actions.end), height=28)
         self.end.grid(row=0, column=2, rowspan=3, padx=(GAP, 0))
+
+    def _press(self, does: Callable[[DownloadLine], None]) -> None:
+        if self._line:
+            does(self._line)
 
     @property
     def line(self) -> DownloadLine | None:

@@ -17,7 +17,7 @@ from gui.widgets.display import Card, Label, Row, show_if
 from gui.widgets.listing import ListColumn, Listing, ListLine
 
 _COLUMNS: Final = (
-    ListColumn("Model", 300, stretches=True),
+    ListColumn("Model", 200, stretches=True),
     ListColumn("Architecture", 100),
     ListColumn("Size", 80),
     ListColumn("Quantisation", 100),
