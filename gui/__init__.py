@@ -4,6 +4,9 @@ app          builds the window, owns start, stop and close; the launcher calls `
 model_desk   finds out about the chosen model: its file, its room, its template
 hub_desk     asks the hub for models while the user looks around there
 appearance   how large everything is, and light or dark
+presence     how the window comes and goes: to the front, minimised, closed
+instance     one window for each user: a second start wakes the first
+autostart    starting with the system
 navigation   the pages and the buttons that lead to them
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
 shelf        finds the models in the user's folders, and reads them one by one
@@ -23,7 +26,7 @@ view/        what to show, decided without Tk
   looks      how states and buttons feel
   words      numbers as people say and type them
 pages/       what is drawn: launch (the form, with advanced folded away in it) with status beside it, library,
-             hub (get models), live, connect, log
+             hub (get models), live, connect, log, options
 widgets/     customtkinter's widgets in our look, its known bugs fixed
   controls   to operate: buttons, fields, sliders, menus
   display    to look at: cards, labels, bars, tips

@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import customtkinter as ctk
+from filelock import Timeout
 
 from gui import theme
 from gui.appearance import Appearance
 from gui.event_pump import EventPump, Lane
 from gui.hub_desk import HubDesk
+from gui.instance import Instance, claim
 from gui.memory import Look, Memory, default_file
 from gui.model_desk import ModelDesk
 from gui.navigation import Navigation
@@ -26,6 +28,7 @@ from gui.pages.library import LibraryActions, LibraryPage
 from gui.pages.live import LivePage
 from gui.pages.log import LogPage
 from gui.pages.status import StatusCard
+from gui.presence import Presence
 from gui.shelf import Shelf
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import Outcome, connect_view
@@ -39,7 +42,6 @@ from gui.view.looks import Page, Pending
 from gui.view.status import status_view
 from gui.widgets.display import Label, Row
 from gui.widgets.drops import accept_drops
-from gui.widgets.sheet import Sheet
 from server.errors import SettingsError
 from server.events import EngineState, LogLine
 from server.settings import Settings
@@ -57,10 +59,24 @@ logger = logging.getLogger("tavernkeep.window")
 def run(controller: Controller, settings: Settings, *, start: bool) -> int:
     """Show the window until it is closed; with ``start`` as if Start had been pressed at once.
 
-    Raises ``tkinter.TclError`` when there is no display.
+    If there is one already, that is brought to the front. Raises ``tkinter.TclError`` when there is no display.
     """
-    app = App(controller, settings, memory=Memory(default_file()))
-    if start:
+    memory = Memory(default_file())
+    apps: list[App] = []
+    instance: Instance | None = None
+    try:
+        instance = claim(settings.model, lambda model: apps[0].presence.wake(model) if apps else None)
+    except (OSError, Timeout) as error:
+        logger.warning("Whether there is another window cannot be found out: %s", error)
+    else:
+        if instance is None:
+            print("tavernkeep: It runs already; its window was brought to the front.")
+            return 0
+    app = App(controller, settings, memory=memory)
+    apps.append(app)
+    if memory.habits.minimised:
+        app.root.iconify()
+    if start or memory.habits.serve:
         app.start()
     try:
         app.root.mainloop()
@@ -69,6 +85,8 @@ def run(controller: Controller, settings: Settings, *, start: bool) -> int:
     finally:
         if not app.closed:
             controller.stop()
+        if instance:
+            instance.close()
     return 0
 
 
@@ -105,6 +123,7 @@ class App:
         self.appearance = Appearance(self.root, look, appearance=appearance, scale=scale)
         self._size_window()
         self.pump = EventPump(self.root, controller, self._tick)
+        self.presence = Presence(self.root, self.pump, self._memory, self._use_model, self.close)
         self.hub_desk = HubDesk(self.pump, controller, self._refresh)
         self.shelf = Shelf(self.pump, controller, self._memory, self._refresh)
         self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
@@ -136,7 +155,7 @@ class App:
         self.root.minsize(*theme.SMALLEST_WINDOW)
         self.root.geometry("{}x{}".format(*theme.WINDOW_SIZE))
         self.root.title(TITLE)
-        self.root.protocol("WM_DELETE_WINDOW", self.close)
+        self.root.protocol("WM_DELETE_WINDOW", lambda: self.presence.ask_to_close(serving=bool(self._snapshot.address)))
 
     def _build(self) -> None:
         root = self.root
@@ -150,7 +169,6 @@ class App:
         self.navigation.frame.grid(row=0, column=1)
         self.state = Label(header, anchor="e")
         self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
-        self.appearance.build(header, self._look_changed).grid(row=0, column=3)
         start = self._build_launch_page()
         self.library = LibraryPage(
             root,
@@ -162,6 +180,7 @@ class App:
         actions = ConnectActions(self._refresh, self._test_client, self._write_config)
         self.connect = ConnectPage(root, tuple(self.guides.values()), actions)
         self.log = LogPage(root, self._bug_report)
+        self.options = self.presence.build(root, lambda parent: self.appearance.build(parent, self._look_changed))
         pages: dict[Page, Any] = {
             Page.LAUNCH: start,
             Page.LIBRARY: self.library.frame,
@@ -169,11 +188,12 @@ class App:
             Page.LIVE: self.live.frame,
             Page.CONNECT: self.connect.frame,
             Page.LOG: self.log.frame,
+            Page.OPTIONS: self.options.frame,
         }
         for page, frame in pages.items():
             frame.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))
             self.navigation.add(page, frame)
-        self.sheet = Sheet(root)
+        self.sheet = self.presence.sheet
 
     def _hub_actions(self) -> HubActions:
         desk = self.hub_desk
@@ -266,6 +286,8 @@ class App:
     def _page_changed(self) -> None:
         if self.navigation.page is Page.LIBRARY:
             self.shelf.look()
+        elif self.navigation.page is Page.OPTIONS:
+            self.presence.show_autostart()
         self._refresh()
 
     def _show_preview(self) -> None:
@@ -411,8 +433,7 @@ class App:
         """Draw what is in sight."""
         page = self.navigation.page
         status = status_view(self._snapshot, self._pending, self._notice)
-        headline = status.headline.partition(" on ")[0]  # the address would not fit
-        self.state.show("" if page is Page.LAUNCH else f"● {headline}", theme.TONES[status.tone])
+        self.state.show("" if page is Page.LAUNCH else f"● {status.headline}", theme.TONES[status.tone])
         if page is Page.LAUNCH:
             changed = self._meant != self._controller.settings
             view = form_view(self.launch.form, self.desk.inspection, self._snapshot, self._pending, changed=changed)

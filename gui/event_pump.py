@@ -44,7 +44,7 @@ class Lane(enum.Enum):
 
 
 class EventPump:
-    """One poller, one worker thread a lane. All methods belong to the Tk thread."""
+    """One poller, one worker thread a lane. All methods but :meth:`call` belong to the Tk thread."""
 
     def __init__(
         self,
@@ -67,6 +67,10 @@ class EventPump:
     ) -> None:
         """Run ``work`` on the lane's thread, then ``done(result)`` or ``failed(sentence)`` on this one."""
         self._jobs[lane].put(functools.partial(self._run, work, done, failed))
+
+    def call(self, job: Job) -> None:
+        """Run ``job`` on the Tk thread; the one method for all threads."""
+        self._results.put(job)
 
     def stop(self) -> None:
         """End the poller and let the worker threads finish what they do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import json
 import logging
 import os
@@ -38,6 +39,23 @@ class Look:
     scale: float = 0.0
 
 
+class OnClose(enum.Enum):
+    """What the window's close button does while a model is served."""
+
+    ASK = "ask"
+    KEEP = "keep"
+    QUIT = "quit"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How the window comes and goes: it may open ``minimised``, ``serve`` the last model at once."""
+
+    minimised: bool = False
+    serve: bool = False
+    on_close: OnClose = OnClose.ASK
+
+
 class Memory:
     """Reads its file once and writes it whole, so that it is never half written. Without a file it lasts as long as
     the window. A file that cannot be understood is put aside, never overwritten. Safe from any thread."""
@@ -55,6 +73,23 @@ class Memory:
             appearance if appearance in ("dark", "light") else "",
             float(scale) if isinstance(scale, (int, float)) and 0.5 <= scale <= 4 else 0.0,
         )
+
+    @property
+    def habits(self) -> Habits:
+        """How the window comes and goes."""
+        kept = self._table("habits")
+        on_close = kept.get("on_close")
+        known = {each.value for each in OnClose}
+        return Habits(
+            kept.get("minimised") is True,
+            kept.get("serve") is True,
+            OnClose(on_close) if on_close in known else OnClose.ASK,
+        )
+
+    def keep_habits(self, habits: Habits) -> None:
+        """Remember how the window comes and goes."""
+        self._kept["habits"] = {**dataclasses.asdict(habits), "on_close": habits.on_close.value}
+        self._write()
 
     @property
     def last_model(self) -> str:

@@ -37,6 +37,7 @@ class Page(enum.Enum):
     LIVE = "Live"
     CONNECT = "Connect"
     LOG = "Log"
+    OPTIONS = "Options"
 
 
 class Pending(enum.Enum):

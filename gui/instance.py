@@ -1,0 +1,80 @@
+"""One window for each user: a second start wakes the first one, hands it the file it was given, and ends.
+
+The first one listens on a free port of this PC; where, and the key that a caller must know, lies in a file that only
+this user can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+from filelock import FileLock
+
+LOOPBACK: Final = "127.0.0.1"
+LONGEST_MESSAGE: Final = 8192
+
+
+def default_folder() -> Path:
+    """Where the instances of this user meet."""
+    return Path(platformdirs.user_runtime_dir("tavernkeep", appauthor=False))
+
+
+class Instance:
+    """The first one. ``woken`` is called with the other's message, on a thread of its own, until :meth:`close`."""
+
+    def __init__(self, file: Path, woken: Callable[[str], None]) -> None:
+        self._file = file
+        self._woken = woken
+        key = secrets.token_bytes(32)
+        self._listener = Listener((LOOPBACK, 0), authkey=key)
+        where = json.dumps({"port": self._listener.address[1], "key": key.hex()})
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(where)
+        threading.Thread(target=self._listen, name="instances", daemon=True).start()
+
+    def close(self) -> None:
+        """Let the next start be the first."""
+        self._file.unlink(missing_ok=True)
+        self._listener.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                with self._listener.accept() as caller:
+                    self._woken(caller.recv_bytes(LONGEST_MESSAGE).decode("utf-8", "replace"))
+                    caller.send_bytes(b"ok")
+            except (AuthenticationError, EOFError):
+                continue  # whoever it was does not know the key, or has gone
+            except OSError:
+                return
+
+
+def claim(message: str, woken: Callable[[str], None], folder: Path | None = None) -> Instance | None:
+    """Be the first one, or tell the first one ``message`` and get None. Raises :class:`OSError` without a folder."""
+    folder = folder or default_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "window.json"
+    with FileLock(folder / "window.lock", timeout=10):
+        if _wake(file, message):
+            return None
+        return Instance(file, woken)
+
+
+def _wake(file: Path, message: str) -> bool:
+    """Whether there is a first one that heard the message. What a crashed one left behind does not count."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError, AuthenticationError):
+        where = json.loads(file.read_text("utf-8"))
+        with Client((LOOPBACK, where["port"]), authkey=bytes.fromhex(where["key"])) as first:
+            first.send_bytes(message.encode()[:LONGEST_MESSAGE])
+            return first.recv_bytes(LONGEST_MESSAGE) == b"ok"
+    return False
