@@ -26,7 +26,7 @@ LONGEST_MESSAGE: Final = 8192
 
 def default_folder() -> Path:
     """Where the instances of this user meet."""
-    return Path(platformdirs.user_runtime_dir("tavernkeep", appauthor=False))
+    return Path(platformdirs.user_config_dir("tavernkeep", appauthor=False))
 
 
 class Instance:
@@ -63,8 +63,8 @@ def claim(message: str, woken: Callable[[str], None], folder: Path | None = None
     """Be the first one, or tell the first one ``message`` and get None. Raises :class:`OSError` without a folder."""
     folder = folder or default_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "window.json"
-    with FileLock(folder / "window.lock", timeout=10):
+    file = folder / "instance.json"
+    with FileLock(folder / "instance.lock", timeout=10):
         if _wake(file, message):
             return None
         return Instance(file, woken)

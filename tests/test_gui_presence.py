@@ -121,7 +121,7 @@ def test_after_the_first_one_ended_the_next_is_the_first(instance, tmp_path):
 
 @pytest.mark.parametrize("left", ["", "{}", '{"port": 9, "key": "00"}', '{"port": "x", "key": 3}'])
 def test_what_a_crashed_one_left_behind_does_not_count(tmp_path, left):
-    (tmp_path / "window.json").write_text(left)
+    (tmp_path / "instance.json").write_text(left)
     first = claim("", print, tmp_path)
     assert first is not None
     first.close()
@@ -132,7 +132,7 @@ def test_a_stranger_is_not_heard_and_does_no_harm(instance, tmp_path):
         pass
     assert claim("again", print, tmp_path) is None
     assert instance.heard.get(timeout=10) == "again"
-    assert (tmp_path / "window.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "instance.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_woken_window_comes_back_and_shows_the_model(app):

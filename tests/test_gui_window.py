@@ -768,7 +768,7 @@ def test_everything_fits_into_the_smallest_window(open_window, controller, state
     for card in (app.launch.frame, app.status.frame):
         assert card.winfo_reqheight() <= card.winfo_height()
         assert card.winfo_reqwidth() <= card.winfo_width()
-    for box in (app.status.rows, app.status.model_box):
+    for box in filter(tkinter.Misc.winfo_ismapped, (app.status.rows, app.status.model_box)):
         for row in range(box.grid_size()[1]):
             left_to_right = sorted(box.grid_slaves(row=row), key=lambda label: label.winfo_x())
             for name, value in itertools.pairwise(left_to_right):
@@ -811,6 +811,7 @@ def test_closing_stops_the_server_and_leaves_no_noise(app, controller, capfd):
     app.launch.start_button.invoke()
     wait_until(app, lambda: shown(app.launch.start_button) == "Stop")
     app.root.tk.eval(app.root.protocol("WM_DELETE_WINDOW"))
+    app.sheet.buttons[-1].invoke()
     assert shown(app.status.headline) == "Stopping…"
     app.close()
     wait_until(app, lambda: app.closed)
