@@ -72,22 +72,26 @@ def run(controller: Controller, settings: Settings, *, start: bool) -> int:
         if instance is None:
             print("tavernkeep: It runs already; its window was brought to the front.")
             return 0
-    app = App(controller, settings, memory=memory)
-    apps.append(app)
-    if memory.habits.minimised:
+    try:
+        apps.append(App(controller, settings, memory=memory))
+        _show(apps[0], start=start or memory.habits.serve, minimised=memory.habits.minimised)
+        if not apps[0].closed:
+            controller.stop()
+    finally:
+        if instance:
+            instance.close()
+    return 0
+
+
+def _show(app: App, *, start: bool, minimised: bool) -> None:
+    if minimised:
         app.root.iconify()
-    if start or memory.habits.serve:
+    if start:
         app.start()
     try:
         app.root.mainloop()
     except KeyboardInterrupt:
         logger.info("Stopped from the terminal.")
-    finally:
-        if not app.closed:
-            controller.stop()
-        if instance:
-            instance.close()
-    return 0
 
 
 class App:

@@ -35,9 +35,10 @@ class Instance:
     def __init__(self, file: Path, woken: Callable[[str], None]) -> None:
         self._file = file
         self._woken = woken
-        key = secrets.token_bytes(32)
-        self._listener = Listener((LOOPBACK, 0), authkey=key)
-        where = json.dumps({"port": self._listener.address[1], "key": key.hex()})
+        self._key = secrets.token_bytes(32)
+        self._listener = Listener((LOOPBACK, 0), authkey=self._key)
+        self._closing = False
+        where = json.dumps({"port": self._listener.address[1], "key": self._key.hex()})
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
             stream.write(where)
         threading.Thread(target=self._listen, name="instances", daemon=True).start()
@@ -45,12 +46,17 @@ class Instance:
     def close(self) -> None:
         """Let the next start be the first."""
         self._file.unlink(missing_ok=True)
+        self._closing = True
+        with contextlib.suppress(OSError, EOFError), Client(self._listener.address, authkey=self._key):
+            pass  # a thread that waits for callers is not woken by closing the socket
         self._listener.close()
 
     def _listen(self) -> None:
         while True:
             try:
                 with self._listener.accept() as caller:
+                    if self._closing:
+                        return
                     self._woken(caller.recv_bytes(LONGEST_MESSAGE).decode("utf-8", "replace"))
                     caller.send_bytes(b"ok")
             except (AuthenticationError, EOFError):
