@@ -44,7 +44,9 @@ class Instance:
         threading.Thread(target=self._listen, name="instances", daemon=True).start()
 
     def close(self) -> None:
-        """Let the next start be the first."""
+        """Let the next start be the first. Called twice is called once."""
+        if self._closing:
+            return
         self._file.unlink(missing_ok=True)
         self._closing = True
         with contextlib.suppress(OSError, EOFError), Client(self._listener.address, authkey=self._key):

@@ -457,7 +457,8 @@ class EngineStats:
     ``cells_used`` are held by running replies, ``cells_cached`` by prompts kept for later; ``ram_used`` bytes hold
     prompts that fell out of them, and ``slots`` are those that hold any. ``threads`` is how many generate now. Since
     the model was loaded ``accepted`` of the ``drafted`` tokens were right, and ``cached_tokens`` of all
-    ``prompt_tokens`` did not have to be read.
+    ``prompt_tokens`` did not have to be read. ``vram_used`` of ``vram_total`` bytes of the GPUs' memory are taken, by
+    whomever; 0 without a GPU.
     """
 
     running: int = 0
@@ -474,6 +475,8 @@ class EngineStats:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     slots: tuple[SlotState, ...] = ()
+    vram_used: int = 0
+    vram_total: int = 0
 
 
 @dataclass(frozen=True)

@@ -176,3 +176,8 @@ def test_a_model_that_is_not_here_yet_is_judged_by_its_size(monkeypatch):
     assert fit.likely(10 * GB, [gpu(8)]) is Fit.SPLIT
     assert fit.likely(4 * GB, []) is Fit.RAM
     assert fit.likely(10 * GB, []) is Fit.TOO_LARGE
+
+
+def test_what_is_taken_of_the_gpus_memory_is_told():
+    assert fit.gpu_memory([gpu(8), gpu(2), gpu(9, DeviceKind.CPU)]) == (14 * GB, 24 * GB)
+    assert fit.gpu_memory([gpu(9, DeviceKind.CPU)]) == (0, 0)

@@ -4,8 +4,8 @@ import pytest
 
 from gui.view.history import SECONDS, STEP, History, round_top
 from gui.view.live import MOST_ROWS, live_view
-from server.events import EngineState
-from server.snapshot import RequestRow, Snapshot
+from server.events import EngineState, EngineStats
+from server.snapshot import MachineUse, RequestRow, Snapshot
 
 READY = Snapshot(EngineState.READY)
 
@@ -51,3 +51,11 @@ def test_before_the_first_reply_nothing_is_invented():
 
 def test_without_a_model_the_page_says_what_to_do():
     assert "launch page" in live_view(Snapshot(), History(), set()).quiet
+
+
+def test_with_a_gpu_its_memory_is_shown_and_ours_in_ram_beside_it():
+    machine = MachineUse(0.5, 8 * 10**9, 16 * 10**9, own=10**9)
+    stats = EngineStats(vram_used=6 * 10**9, vram_total=8 * 10**9)
+    memory = live_view(Snapshot(EngineState.READY, stats=stats, machine=machine), History(), set()).memory
+    assert (memory.value, memory.note, memory.fill) == ("6.0 GB", "of 8.0 GB VRAM; RAM: 1.0 GB", 0.75)
+    assert live_view(Snapshot(EngineState.READY, machine=machine), History(), set()).memory.value == "1.0 GB"

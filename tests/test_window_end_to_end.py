@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gui.memory import Memory
 from gui.view.looks import Page
 from server.controller import Controller
 from server.events import EngineState
@@ -156,3 +158,61 @@ def test_a_file_that_is_no_model_is_told_in_words_and_nothing_starts(app: Any, t
     entry.insert(0, str(file))
     pump(app, lambda: "not a GGUF file" in text_of(app.launch.model_line), "the sentence")
     assert app._controller.snapshot().state is EngineState.IDLE
+
+
+def test_another_model_is_picked_in_the_library_and_changed_to_while_the_port_stays_open(
+    app: Any, tmp_path: Path, starter_model: Path
+) -> None:
+    other = tmp_path / "Another-Model.gguf"
+    other.symlink_to(starter_model)
+    server = press_start(app)
+    app.shelf.add(str(tmp_path))
+    app.navigation.go(Page.LIBRARY)
+    pump(app, lambda: str(other) in app.shelf.entries and app.shelf.entries[str(other)].forecast, "the file to be read")
+    app.library.listing.choose(str(other))
+    pump(app, lambda: app.library.use_button.cget("state") == "normal", "the file to fit")
+    app.library.use_button.invoke()
+    pump(app, app.launch.restart_button.winfo_manager, "the offer to restart")
+    app.launch.restart_button.invoke()
+    pump(app, lambda: server.get("/health").status in (200, 503), "an answer in between")
+    pump(app, lambda: text_of(app.status.model) == "Another-Model", "the other model")
+    assert server.get("/v1/models").json["data"][0]["id"] == "Another-Model"
+
+
+def test_the_forecast_is_near_what_the_engine_takes(app: Any) -> None:
+    pump(app, lambda: app.desk.inspection.forecast, "the forecast")
+    forecast = app.desk.inspection.forecast.pools[-1].share
+    press_start(app)
+    app.navigation.go(Page.LIVE)
+    pump(app, lambda: app._controller.snapshot().machine.own > 0, "the memory in use")
+    took = app._controller.snapshot().machine.own
+    # The process needs some for itself, and maps the file's pages as it reads them.
+    assert 0.3 * forecast.all < took < forecast.all + 600_000_000
+
+
+def test_a_port_that_is_taken_is_told_in_words_and_another_one_works(app: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        pump(app, lambda: app.launch.start_button.cget("state") == "normal", "Start to be enabled")
+        app.launch.port_entry.show(str(taken.getsockname()[1]))
+        app.launch.start_button.invoke()
+        pump(app, lambda: text_of(app.status.problem), "the sentence")
+        assert str(taken.getsockname()[1]) in text_of(app.status.problem)
+        assert text_of(app.status.headline) == "Not started"
+    app.launch.port_entry.show("0")
+    press_start(app)
+
+
+def test_settings_that_were_damaged_are_put_aside_and_the_model_is_served(starter_model: Path, tmp_path: Path) -> None:
+    from gui.app import App
+
+    file = tmp_path / "window.json"
+    file.write_text('{"models": {"/a.gguf"')
+    app = App(Controller(), settings_for_tests(), appearance="dark", scale=1.0, memory=Memory(file))
+    server = press_start(app)
+    assert server.get("/health").status == 200
+    pump(app, file.exists, "the settings to be kept")
+    assert (tmp_path / "window.broken").exists()
+    app.close()
+    pump(app, lambda: app.closed, "the window to close")

@@ -74,7 +74,7 @@ def live_view(snapshot: Snapshot, history: History, cancelled: Set[int]) -> Live
         context=_context(stats, ready=ready),
         cached=_cached(stats),
         processor=Figure(f"{100 * snapshot.machine.processor:.0f} %", _threads(snapshot), snapshot.machine.processor),
-        memory=_memory(snapshot.machine),
+        memory=_memory(snapshot.machine, stats),
         lines=tuple(_line(request, request.request_id in cancelled) for request in requests[:MOST_ROWS]),
         quiet="" if requests else _quiet(snapshot),
         more=f"… and {counted(len(requests) - MOST_ROWS, 'request')} more" if len(requests) > MOST_ROWS else "",
@@ -107,7 +107,12 @@ def _threads(snapshot: Snapshot) -> str:
     return f"{running} of {counted(most, 'thread')} for replies" if running and most else "of the whole PC"
 
 
-def _memory(machine: MachineUse) -> Figure:
+def _memory(machine: MachineUse, stats: EngineStats) -> Figure:
+    """The GPU's, where there is one: that is what is short."""
+    if stats.vram_total:
+        own = f"; RAM: {size_words(machine.own)}" if machine.own else ""
+        fill = stats.vram_used / stats.vram_total
+        return Figure(size_words(stats.vram_used), f"of {size_words(stats.vram_total)} VRAM{own}", fill)
     fill = machine.memory / machine.memory_total if machine.memory_total else 0.0
     used = f"{size_words(machine.memory)} of {size_words(machine.memory_total)}" if machine.memory_total else NOTHING
     return Figure(f"{size_words(machine.own)}" if machine.own else NOTHING, f"ours; the PC: {used}", fill)

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import BinaryIO, NoReturn, TypeVar
 
 from server.embedding import Embed, LoadEmbedder
@@ -25,7 +26,7 @@ from server.engine.drafts import Drafts
 from server.engine.engine import Engine
 from server.engine.kv_states import KVStates
 from server.engine.llama.embeddings import EmbeddingModel
-from server.engine.llama.library import NativeLog
+from server.engine.llama.library import NativeLog, load_backends
 from server.engine.llama.model import LlamaModel
 from server.engine.llama.schema_grammar import grammar_of
 from server.engine.neighbours import CoreMeter, ThreadGovernor, lower_priority
@@ -55,12 +56,14 @@ from server.events import (
     Tokens,
     UseState,
 )
+from server.model.fit import gpu_memory
 
 log = logging.getLogger("tavernkeep.engine")
 
 Result = TypeVar("Result")
 
 STATS_SECONDS = 0.1
+VRAM_SECONDS = 1.0
 PROGRESS_STEP = 0.01
 
 
@@ -137,14 +140,17 @@ class Worker:
 
     def _serve(self, engine: Engine) -> None:
         outbox = Outbox(self._send)
-        next_stats = 0.0
+        next_stats = next_look = 0.0
+        vram = (0, 0)
         while True:
             events = self._take_commands(engine)
             if not engine.idle:
                 events += engine.step()
             now = time.monotonic()
             if now >= next_stats or engine.idle:
-                events.append(engine.stats())
+                if now >= next_look:
+                    vram, next_look = gpu_memory(load_backends()), now + VRAM_SECONDS
+                events.append(replace(engine.stats(), vram_used=vram[0], vram_total=vram[1]))
                 next_stats = now + STATS_SECONDS
             outbox.put(events, now)
 

@@ -40,6 +40,13 @@ def gpus(devices: Sequence[Device]) -> list[Device]:
     return found or [device for device in devices if device.kind is DeviceKind.INTEGRATED][:1]
 
 
+def gpu_memory(devices: Sequence[Device]) -> tuple[int, int]:
+    """Bytes of the GPUs' memory that are taken, and all of them."""
+    used = gpus(devices)
+    total = sum(device.total for device in used)
+    return total - sum(device.free for device in used), total
+
+
 def automatic_layers(shape: ModelShape, spec: LoadModel, devices: Sequence[Device], taken: int = 0) -> int:
     """The most layers that the GPUs have room for, with ``spec.reserve`` and ``taken`` bytes left; 0 without a GPU."""
     used = _used(spec, devices)

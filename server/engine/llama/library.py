@@ -7,6 +7,7 @@ checked: a call on a NULL model or context is a segmentation fault, not an excep
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 import sys
 from collections import deque
@@ -26,6 +27,7 @@ CPU_DEVICE = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
 DEVICE_KINDS = {CPU_DEVICE: DeviceKind.CPU, 1: DeviceKind.GPU, 2: DeviceKind.INTEGRATED}
 
 
+@functools.cache
 def _ggml() -> ctypes.CDLL:
     """The very library file that libllama links. The wheel holds copies of it, and a copy has a registry of its own:
     back ends loaded there are not seen by llama.cpp, which then crashes."""
