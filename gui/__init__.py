@@ -30,6 +30,7 @@ pages/       what is drawn: launch (the form, with advanced folded away in it) w
 widgets/     customtkinter's widgets in our look, its known bugs fixed
   controls   to operate: buttons, fields, sliders, menus
   display    to look at: cards, labels, bars, tips
+  drawing    a place to draw on: a chart, a memory bar
   chart      a line over time
   memory_bar what fills a memory
   sheet      a card over the page: a text to read, a question to answer

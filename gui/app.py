@@ -463,7 +463,7 @@ class App:
 
     def _show_library(self) -> None:
         entries = self.shelf.entries
-        lines = library_lines(entries, self._memory.recent_models, self.library.wanted)
+        lines = library_lines(entries, self.shelf.recent, self.library.wanted)
         quiet = nothing_found(entries, lines, searching=self.shelf.searching)
         self.library.show(lines, quiet, details(entries.get(self.library.path)), self.shelf.folders)
 
@@ -478,6 +478,7 @@ class App:
             return
         self.closed = True
         self.pump.stop()
+        self._controller.downloads.close()
         # customtkinter leaves timers behind that complain on stderr once the window is gone. Cancel them by
         # their Tcl names: after_cancel() would also delete the commands, which destroy() then misses.
         for timer in self.root.tk.splitlist(self.root.tk.eval("after info")):

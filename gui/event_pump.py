@@ -36,6 +36,7 @@ class Lane(enum.Enum):
 
     ACTIONS = "actions"
     READING = "reading"
+    DEVICES = "devices"
     LIBRARY = "library"
     HUB = "hub"
     CANCELS = "cancels"

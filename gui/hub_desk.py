@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gui.event_pump import EventPump, Lane
-from gui.view.hub import DownloadLine, Offer, OfferLine, catalogue_lines, download_lines, file_lines, repository_lines
+from gui.view.hub import DownloadLine, Offer, catalogue_lines, download_lines, file_lines, repository_lines
+from gui.view.looks import ListLine
 from server.snapshot import HubFile, HubRepository
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class HubDesk:
         self.problem = ""
         self.busy = False
 
-    def lines(self) -> tuple[OfferLine, ...]:
+    def lines(self) -> tuple[ListLine, ...]:
         """The list."""
         if self.offer is Offer.FILES:
             return file_lines(self._files, self._models.likely_fit)

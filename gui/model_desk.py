@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gui.event_pump import EventPump, Lane
 from gui.view.form import Inspection
 from server.settings import Settings
-from server.snapshot import Device, Forecast, ModelFile, Preview
+from server.snapshot import Forecast, ModelFile, Preview
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -40,12 +40,14 @@ class ModelDesk:
         self._path = ""
         self._timer = ""
         self._settings: Settings | None = None
+        self._devices_known = False
         self._template = ("", "")
         self.inspection = Inspection()
 
     def scan(self) -> None:
         """Ask for the devices and how much of their memory is free now."""
-        self._pump.submit(Lane.READING, self._controller.models.devices, self._scanned, lambda _: None)
+        scanned = self._scanned
+        self._pump.submit(Lane.DEVICES, self._controller.models.devices, lambda _: scanned(), lambda _: scanned())
 
     def choose(self, path: str) -> None:
         """The model field holds ``path``."""
@@ -62,7 +64,7 @@ class ModelDesk:
         """The form means ``settings``; called whenever it may have changed."""
         if self.inspection.file is None or settings.model != self._path:
             return
-        if settings != self._settings:
+        if settings != self._settings and self._devices_known:
             self._settings = settings
             self._pump.submit(
                 Lane.READING,
@@ -80,7 +82,8 @@ class ModelDesk:
                 lambda sentence: self._previewed(template, None, sentence),
             )
 
-    def _scanned(self, _: tuple[Device, ...]) -> None:
+    def _scanned(self) -> None:
+        self._devices_known = True
         self._settings = None
         self._changed()
 

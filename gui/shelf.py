@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """``entries`` are the models by their paths; ``changed`` hears when there is more to know."""
+    """``entries`` are the models by their paths, ``recent`` those that were used before, the last one first.
+
+    ``changed`` hears when there is more to know.
+    """
 
     def __init__(self, pump: EventPump, controller: Controller, memory: Memory, changed: Callable[[], None]) -> None:
         self._pump = pump
@@ -26,6 +29,7 @@ class Shelf:
         self._changed = changed
         self._round = 0
         self.searching = False
+        self.recent: tuple[str, ...] = ()
         self.entries: dict[str, ShelfEntry] = {}
 
     @property
@@ -37,14 +41,9 @@ class Shelf:
         """Look into the folders again. What was known stays until it is read anew."""
         self._round += 1
         self.searching = True
-        downloads = self._memory.download_folder or self._downloads.folder()
-        this, folders = self._round, (*self.folders, downloads)
-        known = (*self._memory.recent_models, *filter(None, (self._models.starter(),)))
+        this = self._round
         self._pump.submit(
-            Lane.LIBRARY,
-            lambda: self._models.files(folders),
-            lambda paths: self._found(this, (*known, *paths)),
-            lambda _: self._found(this, known),
+            Lane.LIBRARY, self._search, lambda found: self._found(this, *found), lambda _: self._done(this)
         )
         self._changed()
 
@@ -61,12 +60,19 @@ class Shelf:
             Lane.SAVING, lambda: self._memory.keep_folders(folders), lambda _: self.look(), lambda _: self.look()
         )
 
-    def _found(self, this: int, paths: tuple[str, ...]) -> None:
+    def _search(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Paths of all models, and of those that were used before, the last one first."""
+        downloads = self._memory.download_folder or self._downloads.folder()
+        recent, starter = self._memory.recent_models, self._models.starter()
+        found = self._models.files((*self.folders, downloads))
+        return tuple(dict.fromkeys((*recent, *filter(None, (starter,)), *found))), recent
+
+    def _found(self, this: int, paths: tuple[str, ...], recent: tuple[str, ...]) -> None:
         if this != self._round:
             return
-        unique = dict.fromkeys(paths)
-        self.entries = {path: self.entries.get(path, ShelfEntry(path)) for path in unique}
-        for path in unique:
+        self.recent = recent
+        self.entries = {path: self.entries.get(path, ShelfEntry(path)) for path in paths}
+        for path in paths:
             self._pump.submit(
                 Lane.LIBRARY,
                 partial(self._read, path),

@@ -183,6 +183,9 @@ class FakeDownloads:
     def rows(self) -> tuple[DownloadRow, ...]:
         return self.now
 
+    def close(self) -> None:
+        self._note("close")
+
     def _note(self, *call: Any) -> None:
         self.calls.append(call)
         self._threads.add(threading.current_thread().name)

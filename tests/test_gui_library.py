@@ -55,7 +55,7 @@ def test_a_line_says_what_the_file_says():
 
 def test_the_filter_looks_at_the_whole_path():
     entries = {path: entry(path) for path in ("/m/Nemo/a.gguf", "/m/b.gguf")}
-    assert [line.path for line in library_lines(entries, [], " nemo ")] == ["/m/Nemo/a.gguf"]
+    assert [line.key for line in library_lines(entries, [], " nemo ")] == ["/m/Nemo/a.gguf"]
     assert nothing_found(entries, (), searching=False) == "No model's name has that in it."
     assert nothing_found({}, (), searching=False).startswith("No models yet.")
 

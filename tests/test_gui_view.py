@@ -557,6 +557,12 @@ def test_without_a_model_there_is_no_template():
     assert (live().template, live().template_tip) == ("", "")
 
 
+@pytest.mark.parametrize(("on_gpu", "words"), [(31, "30 of 30 layers on the GPU"), (7, "7 of 30 layers on the GPU")])
+def test_the_layers_on_the_gpu_are_counted(on_gpu, words):
+    view = live(EngineState.READY, model=dataclasses.replace(INFO, gpu_layers=on_gpu))
+    assert view.model_detail.endswith(words)
+
+
 def test_the_loaded_model_and_its_devices_are_named():
     view = live(EngineState.READY, model=INFO)
     assert view.model == "A"

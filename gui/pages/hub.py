@@ -10,11 +10,11 @@ from typing import Final
 
 from gui import theme
 from gui.theme import GAP, PADDING
-from gui.view.hub import HEADINGS, DownloadLine, Offer, OfferLine
-from gui.view.looks import ButtonRole, Tone
+from gui.view.hub import HEADINGS, DownloadLine, Offer
+from gui.view.looks import ButtonRole, ListLine, Tone
 from gui.widgets.controls import Button, Entry
 from gui.widgets.display import Bar, Card, Label, Row, Scroll, Tip, show_if
-from gui.widgets.listing import ListColumn, Listing, ListLine
+from gui.widgets.listing import ListColumn, Listing
 
 _WIDTHS: Final = (200, 260, 80, 100, 130)
 _DOWNLOADS_HEIGHT: Final = 132
@@ -69,7 +69,7 @@ class HubPage:
     def show(
         self,
         offer: Offer,
-        lines: Sequence[OfferLine],
+        lines: Sequence[ListLine],
         downloads: Sequence[DownloadLine],
         *,
         problem: str,
@@ -79,7 +79,7 @@ class HubPage:
         """Draw what changed."""
         self._offer = offer
         self.title.show(f"{offer.value}{' — asking the hub…' if busy else ''}")
-        self.listing.show([ListLine(line.key, line.cells, line.tone) for line in lines])
+        self.listing.show(lines)
         self.problem.show(problem)
         chosen = bool(self.listing.key) and not busy
         self.fetch_button.enable(chosen and offer is not Offer.REPOSITORIES)

@@ -10,11 +10,10 @@ from typing import Final
 
 from gui import theme
 from gui.theme import GAP, PADDING
-from gui.view.library import LibraryLine
-from gui.view.looks import ButtonRole, Tone
+from gui.view.looks import ButtonRole, ListLine, Tone
 from gui.widgets.controls import Button, Entry, Menu
 from gui.widgets.display import Card, Label, Row, show_if
-from gui.widgets.listing import ListColumn, Listing, ListLine
+from gui.widgets.listing import ListColumn, Listing
 
 _COLUMNS: Final = (
     ListColumn("Model", 200, stretches=True),
@@ -64,9 +63,9 @@ class LibraryPage:
         """What is typed into the filter."""
         return self.filter_entry.get()
 
-    def show(self, lines: Sequence[LibraryLine], quiet: str, detail: tuple[str, Tone], folders: Sequence[str]) -> None:
+    def show(self, lines: Sequence[ListLine], quiet: str, detail: tuple[str, Tone], folders: Sequence[str]) -> None:
         """Draw what changed."""
-        self.listing.show([ListLine(line.path, line.cells, line.tone) for line in lines])
+        self.listing.show(lines)
         self.quiet.show(quiet)
         show_if(self.quiet, bool(quiet))
         text, tone = detail

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gui.view.forecast import FIT_WORDS
-from gui.view.looks import NOTHING, Tone
+from gui.view.looks import NOTHING, ListLine, Tone
 from gui.view.words import size_words
 from server.snapshot import CatalogueEntry, DownloadPhase, DownloadRow, Fit, HubFile, HubRepository
 
@@ -29,15 +29,6 @@ class Offer(enum.Enum):
 
 
 @dataclass(frozen=True)
-class OfferLine:
-    """A line of the list."""
-
-    key: str
-    cells: tuple[str, ...]
-    tone: Tone = Tone.QUIET
-
-
-@dataclass(frozen=True)
 class DownloadLine:
     """A download: its words, how far it is (0 to 1), and what its buttons do; "" is no button."""
 
@@ -51,7 +42,7 @@ class DownloadLine:
     path: str = ""
 
 
-def catalogue_lines(entries: Sequence[CatalogueEntry], fits: Fits) -> tuple[OfferLine, ...]:
+def catalogue_lines(entries: Sequence[CatalogueEntry], fits: Fits) -> tuple[ListLine, ...]:
     """The recommended models."""
     return tuple(
         _sized(entry.name, (entry.name, entry.good_for, size_words(entry.size), entry.licence), fits(entry.size))
@@ -59,12 +50,12 @@ def catalogue_lines(entries: Sequence[CatalogueEntry], fits: Fits) -> tuple[Offe
     )
 
 
-def repository_lines(found: Sequence[HubRepository]) -> tuple[OfferLine, ...]:
+def repository_lines(found: Sequence[HubRepository]) -> tuple[ListLine, ...]:
     """What a search has found."""
-    return tuple(OfferLine(each.name, (each.name, _about(each), "", each.licence or NOTHING, "")) for each in found)
+    return tuple(ListLine(each.name, (each.name, _about(each), "", each.licence or NOTHING, "")) for each in found)
 
 
-def file_lines(files: Sequence[HubFile], fits: Fits) -> tuple[OfferLine, ...]:
+def file_lines(files: Sequence[HubFile], fits: Fits) -> tuple[ListLine, ...]:
     """The models of a repository."""
     return tuple(_file_line(file, fits(file.size)) for file in files)
 
@@ -74,9 +65,9 @@ def download_lines(rows: Sequence[DownloadRow]) -> tuple[DownloadLine, ...]:
     return tuple(_download_line(row) for row in reversed(rows))
 
 
-def _sized(key: str, cells: tuple[str, ...], fit: Fit) -> OfferLine:
+def _sized(key: str, cells: tuple[str, ...], fit: Fit) -> ListLine:
     words, tone = FIT_WORDS[fit]
-    return OfferLine(key, (*cells, words), Tone.BAD if tone is Tone.BAD else Tone.QUIET)
+    return ListLine(key, (*cells, words), Tone.BAD if tone is Tone.BAD else Tone.QUIET)
 
 
 def _about(repository: HubRepository) -> str:
@@ -84,7 +75,7 @@ def _about(repository: HubRepository) -> str:
     return " · ".join(filter(None, (downloads, "asks to accept its licence" if repository.gated else "")))
 
 
-def _file_line(file: HubFile, fit: Fit) -> OfferLine:
+def _file_line(file: HubFile, fit: Fit) -> ListLine:
     name = posixpath.basename(file.path)
     quantisation = QUANTISATION.search(name)
     parts = f"{len(file.parts)} parts" if len(file.parts) > 1 else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gui.view.forecast import fit_words, memory_view
-from gui.view.looks import NOTHING, Tone
+from gui.view.looks import NOTHING, ListLine, Tone
 from gui.view.words import size_words
 from server.snapshot import Forecast, ModelFile
 
@@ -22,16 +22,7 @@ class ShelfEntry:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class LibraryLine:
-    """A line of the page. ``recent`` ones were used before."""
-
-    path: str
-    cells: tuple[str, ...]
-    tone: Tone
-
-
-def library_lines(entries: Mapping[str, ShelfEntry], recent: Sequence[str], wanted: str) -> tuple[LibraryLine, ...]:
+def library_lines(entries: Mapping[str, ShelfEntry], recent: Sequence[str], wanted: str) -> tuple[ListLine, ...]:
     """The lines whose path has ``wanted`` in it: those used last first, then by name."""
     used = {path: place for place, path in enumerate(recent)}
     found = [entry for entry in entries.values() if wanted.strip().lower() in entry.path.lower()]
@@ -39,7 +30,7 @@ def library_lines(entries: Mapping[str, ShelfEntry], recent: Sequence[str], want
     return tuple(_line(entry, entry.path in used) for entry in found)
 
 
-def nothing_found(entries: Mapping[str, ShelfEntry], lines: Sequence[LibraryLine], *, searching: bool) -> str:
+def nothing_found(entries: Mapping[str, ShelfEntry], lines: Sequence[ListLine], *, searching: bool) -> str:
     """What stands under the list where it is empty, or still grows."""
     if searching:
         return "Looking for models…"
@@ -60,13 +51,13 @@ def details(entry: ShelfEntry | None) -> tuple[str, Tone]:
     return " — ".join(filter(None, (entry.path, view.text))), view.tone
 
 
-def _line(entry: ShelfEntry, recent: bool) -> LibraryLine:
+def _line(entry: ShelfEntry, recent: bool) -> ListLine:
     name = f"{'★ ' if recent else ''}{os.path.basename(entry.path).removesuffix('.gguf')}"
     if entry.problem:
-        return LibraryLine(entry.path, (name, "cannot be used", "", "", "", "", NOTHING), Tone.BAD)
+        return ListLine(entry.path, (name, "cannot be used", "", "", "", "", NOTHING), Tone.BAD)
     file = entry.file
     if file is None:
-        return LibraryLine(entry.path, (name, "being read…", "", "", "", "", ""), Tone.QUIET)
+        return ListLine(entry.path, (name, "being read…", "", "", "", "", ""), Tone.QUIET)
     words, tone = fit_words(entry.forecast)
     cells = (
         name,
@@ -77,4 +68,4 @@ def _line(entry: ShelfEntry, recent: bool) -> LibraryLine:
         "its own" if file.chat_template else "none",
         words,
     )
-    return LibraryLine(entry.path, cells, Tone.BAD if tone is Tone.BAD else Tone.QUIET)
+    return ListLine(entry.path, cells, Tone.BAD if tone is Tone.BAD else Tone.QUIET)

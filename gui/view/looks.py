@@ -55,3 +55,12 @@ class ButtonView:
     text: str
     role: ButtonRole
     enabled: bool
+
+
+@dataclass(frozen=True)
+class ListLine:
+    """A line of a list: its key, a cell for each column, and how it feels."""
+
+    key: str
+    cells: tuple[str, ...]
+    tone: Tone = Tone.QUIET

@@ -164,6 +164,8 @@ def _model_detail(model: ModelInfo) -> str:
     ]
     if model.cpu_variant:
         parts[-1] = f"{parts[-1]} ({model.cpu_variant})".strip()
+    if model.gpu_layers:
+        parts.append(f"{min(model.gpu_layers, model.layers)} of {model.layers} layers on the GPU")
     return " · ".join(filter(None, parts))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import customtkinter as ctk
 
 from gui import theme
-from gui.view.looks import ButtonRole, Tone
+from gui.view.looks import ButtonRole, ListLine, Tone
 
 _ROW_HEIGHT: Final = 26
 
@@ -23,15 +23,6 @@ class ListColumn:
     heading: str
     width: int
     stretches: bool = False
-
-
-@dataclass(frozen=True)
-class ListLine:
-    """A line: its key, its cells, and how it feels."""
-
-    key: str
-    cells: tuple[str, ...]
-    tone: Tone = Tone.QUIET
 
 
 class Listing(ctk.CTkFrame):
