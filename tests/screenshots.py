@@ -60,9 +60,8 @@ def _picture_all(appearance: str, scale: float) -> None:
         run_until(app, lambda until=until: time.monotonic() > until)
         width, height = (int(side * scale) for side in theme.WINDOW_SIZE)
         picture = ImageGrab.grab((0, 0, width, height), xdisplay=os.environ["DISPLAY"])
-        picture.quantize(COLOURS).save(
-            FOLDER / f"{page.value.lower()}-{appearance}-{100 * scale:.0f}.png", optimize=True
-        )
+        name = page.value.lower().replace(" ", "-")
+        picture.quantize(COLOURS).save(FOLDER / f"{name}-{appearance}-{100 * scale:.0f}.png", optimize=True)
     app.close()
     run_until(app, lambda: app.closed)
     for thread in running:
