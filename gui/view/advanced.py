@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -132,7 +133,12 @@ def values_of(typed: Typed) -> Mapping[str, Any]:
 
 def changed(typed: Typed) -> int:
     """How many options are not at their defaults."""
-    return sum(pair not in typed_of(Settings()) for pair in typed)
+    return len(set(typed) - _untouched())
+
+
+@functools.cache
+def _untouched() -> frozenset[tuple[str, str]]:
+    return frozenset(typed_of(Settings()))
 
 
 def _option(field: dataclasses.Field[Any], label: str) -> Option:
