@@ -10,11 +10,10 @@ from typing import Final
 import customtkinter as ctk
 import darkdetect  # type: ignore[import-untyped]
 
-from gui import theme
 from gui.memory import Look
-from gui.theme import GAP
+from gui.theme import GAP, PADDING, SMALLEST_WINDOW
 from gui.widgets.controls import Button, Slider
-from gui.widgets.display import Label, Row, Tip
+from gui.widgets.display import Label, Row
 
 SCALES: Final = (0.0, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)  # 0 is as the display says
 _DRAGGING_MS: Final = 300
@@ -36,15 +35,15 @@ class Appearance:
         """The slider and the button."""
         self._changed = changed
         box = Row(parent)
+        Label(box, "Size").grid(row=0, column=0, padx=(0, PADDING))
         self.scale_slider = Slider(box, self._drag)
-        self.scale_slider.configure(width=72)
-        self.scale_slider.grid(row=0, column=0)
-        self.scale_value = Label(box, anchor="w", font=theme.SMALL)
-        self.scale_value.configure(width=48)
-        self.scale_value.grid(row=0, column=1, padx=(4, GAP))
-        self.scale_tip = Tip(self.scale_slider, "How large everything is.")
-        self.mode_button = Button(box, "", self._switch, width=64, height=28)
-        self.mode_button.grid(row=0, column=2)
+        self.scale_slider.configure(width=240)
+        self.scale_slider.grid(row=0, column=1)
+        self.scale_value = Label(box, anchor="w")
+        self.scale_value.configure(width=72)
+        self.scale_value.grid(row=0, column=2, padx=(GAP, PADDING))
+        self.mode_button = Button(box, "", self._switch, width=120)
+        self.mode_button.grid(row=0, column=3)
         self._show()
         return box
 
@@ -72,8 +71,8 @@ class Appearance:
     def _show(self) -> None:
         position = min(range(len(SCALES)), key=lambda index: abs(SCALES[index] - self._chosen))
         self.scale_slider.show(0, len(SCALES) - 1, position, enabled=True)
-        self.scale_value.show(f"{100 * self._chosen:.0f} %" if self._chosen else "auto")
-        self.mode_button.configure(text="Light" if ctk.get_appearance_mode() == "Dark" else "Dark")
+        self.scale_value.show(f"{100 * self._chosen:.0f} %" if self._chosen else "automatic")
+        self.mode_button.configure(text="Light colours" if ctk.get_appearance_mode() == "Dark" else "Dark colours")
 
     def _set_scale(self, scale: float) -> None:
         scale = min(scale, largest_scale(self._root)) if scale else display_scale(self._root)
@@ -93,5 +92,5 @@ def display_scale(root: tkinter.Misc) -> float:
 
 def largest_scale(root: tkinter.Misc) -> float:
     """The largest scale, in quarters, with which the smallest window fits on the screen."""
-    width, height = theme.SMALLEST_WINDOW
+    width, height = SMALLEST_WINDOW
     return max(0.75, int(min(root.winfo_screenwidth() / width, root.winfo_screenheight() / height) * 4) / 4)

@@ -54,6 +54,8 @@ def _picture_all(appearance: str, scale: float) -> None:
     app.connect.choose("skyrimnet")
     app.connect.test_button.invoke()
     run_until(app, lambda: not app._outcomes["skyrimnet"].running)
+    # Away with the mouse, or there are tips in the pictures.
+    app.root.event_generate("<Motion>", warp=True, x=app.root.winfo_width() // 2, y=4)
     for page in Page:
         app.navigation.go(page)
         until = time.monotonic() + 1.0

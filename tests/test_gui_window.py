@@ -700,9 +700,9 @@ def test_a_report_for_a_bug_is_copied(app, controller):
 
 
 def test_the_colours_can_be_switched(app):
-    assert shown(app.appearance.mode_button) == "Light"
+    assert shown(app.appearance.mode_button) == "Light colours"
     app.appearance.mode_button.invoke()
-    assert shown(app.appearance.mode_button) == "Dark"
+    assert shown(app.appearance.mode_button) == "Dark colours"
 
 
 # --- what is remembered
@@ -736,7 +736,7 @@ def test_the_look_comes_back(open_window, tmp_path):
     wait_until(app, lambda: file.exists() and "1.25" in file.read_text())
     app.close()
     again = open_window(memory=Memory(file), appearance=None, scale=None)
-    assert shown(again.appearance.mode_button) == "Dark"
+    assert shown(again.appearance.mode_button) == "Dark colours"
     assert shown(again.appearance.scale_value) == "125 %"
     assert again.launch.start_button._get_widget_scaling() == 1.25
 

@@ -11,7 +11,7 @@ from typing import Final
 from gui import theme
 from gui.theme import GAP, PADDING
 from gui.view.hub import HEADINGS, DownloadLine, Offer
-from gui.view.looks import ButtonRole, ListLine, Tone
+from gui.view.looks import ListLine, Tone, main_button
 from gui.widgets.controls import Button, Entry
 from gui.widgets.display import Bar, Card, Label, Row, Scroll, Tip, show_if
 from gui.widgets.listing import ListColumn, Listing
@@ -82,7 +82,7 @@ class HubPage:
         self.listing.show(lines)
         self.problem.show(problem)
         chosen = bool(self.listing.key) and not busy
-        self.fetch_button.enable(chosen and offer is not Offer.REPOSITORIES)
+        self.fetch_button.show(main_button("Download", enabled=chosen and offer is not Offer.REPOSITORIES))
         self.files_button.enable(chosen and offer is not Offer.FILES)
         self.search_button.enable(not busy)
         show_if(self.back_button, offer is not Offer.CATALOGUE)
@@ -129,9 +129,7 @@ class HubPage:
         self.back_button.grid(row=0, column=2, padx=(GAP, 0))
         self.files_button: Button = Button(box, "All files", lambda: self._actions.look_into(self.listing.key))
         self.files_button.grid(row=0, column=3, padx=(GAP, 0))
-        self.fetch_button: Button = Button(
-            box, "Download", lambda: self._actions.fetch(self.listing.key), width=120, role=ButtonRole.START
-        )
+        self.fetch_button: Button = Button(box, "Download", lambda: self._actions.fetch(self.listing.key), width=120)
         self.fetch_button.grid(row=0, column=4, padx=(GAP, 0))
 
     def _search(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from gui import theme
 from gui.theme import GAP, PADDING
-from gui.view.looks import ButtonRole, ListLine, Tone
+from gui.view.looks import ListLine, Tone, main_button
 from gui.widgets.controls import Button, Entry, Menu
 from gui.widgets.display import Card, Label, Row, show_if
 from gui.widgets.listing import ListColumn, Listing
@@ -70,7 +70,7 @@ class LibraryPage:
         show_if(self.quiet, bool(quiet))
         text, tone = detail
         self.detail.show(text, theme.TONES[tone])
-        self.use_button.enable(bool(self.path) and tone is not Tone.BAD)
+        self.use_button.show(main_button("Use this model", enabled=bool(self.path) and tone is not Tone.BAD))
         choices = tuple(folders)
         if choices != self._folders:
             self._folders = choices
@@ -100,7 +100,7 @@ class LibraryPage:
         box.grid_columnconfigure(0, weight=1)
         self.detail = Label(box, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.detail.grid(row=0, column=0, sticky="ew", padx=(0, PADDING))
-        self.use_button = Button(box, "Use this model", self._use, width=140, role=ButtonRole.START)
+        self.use_button = Button(box, "Use this model", self._use, width=140)
         self.use_button.grid(row=0, column=1)
 
     def _use(self) -> None:

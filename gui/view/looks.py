@@ -57,6 +57,11 @@ class ButtonView:
     enabled: bool
 
 
+def main_button(text: str, *, enabled: bool) -> ButtonView:
+    """The button a page is there for; it stands back while it cannot be pressed."""
+    return ButtonView(text, ButtonRole.START if enabled else ButtonRole.BUSY, enabled)
+
+
 @dataclass(frozen=True)
 class ListLine:
     """A line of a list: its key, a cell for each column, and how it feels."""

@@ -44,7 +44,15 @@ class Scroll(ctk.CTkScrollableFrame):
     """
 
     def __init__(self, parent: tkinter.Misc) -> None:
-        super().__init__(parent, fg_color="transparent", corner_radius=0, width=0, height=0)
+        super().__init__(
+            parent,
+            fg_color="transparent",
+            corner_radius=0,
+            width=0,
+            height=0,
+            scrollbar_button_color=theme.TRACK,
+            scrollbar_button_hover_color=theme.LOCKED,
+        )
         self._scrollbar.configure(height=0, width=12)  # it would ask for 200 px
         self.body: Any = self
         self.winfo_toplevel().bind("<FocusIn>", self._bring_in_sight, add=True)
