@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import secrets
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from filelock import FileLock
 
 LOOPBACK: Final = "127.0.0.1"
 LONGEST_MESSAGE: Final = 8192
+PATIENCE: Final = 5.0  # multiprocessing's connections know no limit of time
 
 
 def default_folder() -> Path:
@@ -72,14 +74,24 @@ def claim(message: str, woken: Callable[[str], None], folder: Path | None = None
     folder = folder or default_folder()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "instance.json"
-    with FileLock(folder / "instance.lock", timeout=10):
+    with FileLock(folder / "instance.lock", timeout=2 * PATIENCE):
         if _wake(file, message):
             return None
         return Instance(file, woken)
 
 
 def _wake(file: Path, message: str) -> bool:
-    """Whether there is a first one that heard the message. What a crashed one left behind does not count."""
+    """Whether there is a first one that heard the message. What a crashed one left behind does not count, nor one that
+    does not answer."""
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(_tell(file, message)), name="wake", daemon=True).start()
+    try:
+        return answers.get(timeout=PATIENCE)
+    except queue.Empty:
+        return False
+
+
+def _tell(file: Path, message: str) -> bool:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError, AuthenticationError):
         where = json.loads(file.read_text("utf-8"))
         with Client((LOOPBACK, where["port"]), authkey=bytes.fromhex(where["key"])) as first:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import queue
+import socket
 import subprocess
 import sys
 from multiprocessing import AuthenticationError
@@ -123,6 +125,15 @@ def test_after_the_first_one_ended_the_next_is_the_first(instance, tmp_path):
 def test_what_a_crashed_one_left_behind_does_not_count(tmp_path, left):
     (tmp_path / "instance.json").write_text(left)
     first = claim("", print, tmp_path)
+    assert first is not None
+    first.close()
+
+
+def test_a_first_one_that_does_not_answer_does_not_hold_up_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("gui.instance.PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (tmp_path / "instance.json").write_text(json.dumps({"port": silent.getsockname()[1], "key": "00"}))
+        first = claim("", print, tmp_path)
     assert first is not None
     first.close()
 
