@@ -230,11 +230,12 @@ def test_a_prompt_that_fits_is_reported_as_nothing(server: Server) -> None:
 # The starter model does not think by itself: its thought is begun for it, and ended by the budget.
 BEGUN: Any = [*QUESTION, {"role": "assistant", "content": "<think>\nHm,"}]
 SAYS: Any = {"regex": "[a-z]{3} [a-z]{3}"}  # what is said after it cannot be empty
+BUDGET: Any = {"thinking_budget": 6, "min_tokens": 7, "max_tokens": 30}  # nor can the reply end within the thought
 TEXT_BEGUN = "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n<think>\n"
 
 
 def test_thoughts_come_apart_from_what_is_said(server: Server) -> None:
-    message = chat(server, messages=BEGUN, thinking_budget=6, max_tokens=30, **SAYS).json["choices"][0]["message"]
+    message = chat(server, messages=BEGUN, **BUDGET, **SAYS).json["choices"][0]["message"]
     assert message["reasoning_content"]
     assert re.fullmatch(SAYS["regex"], message["content"])
     assert "think>" not in message["content"] + message["reasoning_content"]
@@ -258,7 +259,7 @@ def test_a_reply_cut_off_while_its_thought_is_closed_shows_nothing_of_the_tag(se
 
 @pytest.mark.parametrize("wish", [{"thinking": "hide"}, {"include_reasoning": False}])
 def test_thoughts_can_be_hidden(server: Server, wish: Any) -> None:
-    reply = chat(server, messages=BEGUN, thinking_budget=6, max_tokens=30, **SAYS, **wish)
+    reply = chat(server, messages=BEGUN, **BUDGET, **SAYS, **wish)
     message = reply.json["choices"][0]["message"]
     assert "reasoning_content" not in message
     assert re.fullmatch(SAYS["regex"], message["content"])
