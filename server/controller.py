@@ -41,7 +41,7 @@ from server.request.ledger import Ledger, Totals, row_of, to_abort
 from server.request.prepare import Prepared, Preparer
 from server.request.text_request import TextRequest
 from server.settings import Settings, from_mapping
-from server.snapshot import ClientGuide, ModelFile, Preview, Snapshot, TemplateInfo, Trial
+from server.snapshot import ClientGuide, ModelFile, Phase, Preview, Snapshot, TemplateInfo, Trial
 from server.window_log import WindowLog
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ class Controller:
                 replies=totals.replies,
                 trimmed=totals.trimmed,
                 written=totals.written,
+                asked=totals.asked + sum(row.prompt_tokens for row in rows if row.phase is not Phase.WAITING),
+                cached=totals.cached + sum(row.cached_tokens for row in rows),
                 first_token=totals.last.queue_seconds + totals.last.prompt_seconds if totals.last else 0.0,
                 machine=machine,
             )

@@ -215,7 +215,8 @@ class Snapshot:
 
     ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model. Of the
     ``replies`` since the start, which have ``written`` tokens, ``trimmed`` had a prompt that was shortened; the last
-    one began ``first_token`` seconds after it was asked for.
+    one began ``first_token`` seconds after it was asked for. All prompts since the start, those of running replies too,
+    have ``asked`` tokens, of which ``cached`` did not have to be read.
     """
 
     state: EngineState = EngineState.IDLE
@@ -230,6 +231,8 @@ class Snapshot:
     replies: int = 0
     trimmed: int = 0
     written: int = 0
+    asked: int = 0
+    cached: int = 0
     first_token: float = 0.0
     machine: MachineUse = MachineUse()
 

@@ -85,6 +85,8 @@ BUSY = Snapshot(
     requests=(RequestRow(1, "SkyrimNet", "/v1/chat/completions", 8000, 12, Trimmed(messages=123, tokens=123_456)),),
     replies=123_456,
     trimmed=12_345,
+    asked=12_345_678,
+    cached=10_740_730,
 )
 
 TINY_FILE = HubFile("tavern/Tiny-GGUF", "main", (HubPart("tiny-Q4_K_M.gguf", 2 * 10**9, ""),))

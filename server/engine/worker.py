@@ -142,10 +142,8 @@ class Worker:
         outbox = Outbox(self._send)
         next_stats = next_look = 0.0
         vram = (0, 0)
+        events: list[EngineEvent] = []
         while True:
-            events = self._take_commands(engine)
-            if not engine.idle:
-                events += engine.step()
             now = time.monotonic()
             if now >= next_stats or engine.idle:
                 if now >= next_look:
@@ -153,6 +151,9 @@ class Worker:
                 events.append(replace(engine.stats(), vram_used=vram[0], vram_total=vram[1]))
                 next_stats = now + STATS_SECONDS
             outbox.put(events, now)
+            events = self._take_commands(engine)
+            if not engine.idle:
+                events += engine.step()
 
     def _take_commands(self, engine: Engine) -> list[EngineEvent]:
         """Hand waiting commands to the engine; with nothing to do, sleep until one comes."""

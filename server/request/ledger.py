@@ -21,12 +21,15 @@ REMEMBERED_KEYS = 64
 class Totals:
     """Counters since the launcher started. ``last`` is the reply that ended last; times in seconds.
 
-    Of ``trimmed`` of the ``replies`` a part of the prompt was left out; all of them have ``written`` tokens.
+    Of ``trimmed`` of the ``replies`` a part of the prompt was left out; all of them have ``written`` tokens. Their
+    prompts have ``asked`` tokens, of which ``cached`` did not have to be read.
     """
 
     replies: int
     trimmed: int
     written: int
+    asked: int
+    cached: int
     last: Finished | None
     uptime: float
     idle: float
@@ -41,6 +44,8 @@ class Ledger:
         self._replies = 0
         self._trimmed = 0
         self._written = 0
+        self._asked = 0
+        self._cached = 0
         self._last: Finished | None = None
         self._started = self._last_active = time.monotonic()
 
@@ -61,6 +66,8 @@ class Ledger:
                 self._replies += 1
                 self._trimmed += generation.trimmed is not None
                 self._written += generation.finished.completion_tokens
+                self._asked += generation.finished.prompt_tokens
+                self._cached += generation.finished.cached_tokens
                 self._last = generation.finished
         log.info("%s %s: %s", generation.client, generation.route, _outcome(generation))
         if generation.finished and generation.thought and not generation.text:
@@ -75,7 +82,14 @@ class Ledger:
         now = time.monotonic()
         with self._lock:
             return Totals(
-                self._replies, self._trimmed, self._written, self._last, now - self._started, now - self._last_active
+                self._replies,
+                self._trimmed,
+                self._written,
+                self._asked,
+                self._cached,
+                self._last,
+                uptime=now - self._started,
+                idle=now - self._last_active,
             )
 
 
