@@ -66,6 +66,12 @@ INSTALL_COMMANDS = {
         "dnf": "sudo dnf install xorg-x11-server-Xvfb xauth",
         "pacman": "sudo pacman -S xorg-server-xvfb xorg-xauth",
     },
+    "a message bus": {
+        "apt-get": "sudo apt-get install dbus-daemon",
+        "dnf": "sudo dnf install dbus-daemon",
+        "pacman": "sudo pacman -S dbus",
+        "zypper": "sudo zypper install dbus-1",
+    },
 }
 
 CAUSES = (
@@ -240,10 +246,13 @@ def install_dependencies(testing: bool) -> None:
 
 
 def provide_display(modules: Sequence[str]) -> None:
-    """The window tests draw on a virtual display, which pytest-xvfb starts wherever Xvfb is installed."""
+    """The window's tests draw on a virtual display, which pytest-xvfb starts wherever Xvfb is installed, and have
+    a tray on a message bus of their own."""
     missing = []
     if sys.platform == "linux" and not shutil.which("Xvfb"):
         missing.append("a virtual display")
+    if sys.platform == "linux" and not shutil.which("dbus-daemon"):
+        missing.append("a message bus")
     if "_tkinter" not in modules and sys.base_prefix == "/usr":
         missing.append("tkinter")
     if not missing:

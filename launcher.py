@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if not invocation.headless:
         problem = _window_problem()
         if not problem:
-            from gui.app import run
+            from gui.mainloop import run
 
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop the engine, then leave
             # As in KoboldCpp, whoever names a model wants it served without a further click.

@@ -1,24 +1,25 @@
-"""The window as a whole: the launcher calls :func:`run`, tests drive an :class:`App` without a main loop."""
+"""The window as a whole; :mod:`gui.mainloop` shows it, tests drive an :class:`App` without a main loop."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
+import tkinter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import customtkinter as ctk
-from filelock import Timeout
 
 from gui import theme
 from gui.appearance import Appearance
 from gui.event_pump import EventPump, Lane
 from gui.hub_desk import HubDesk
-from gui.instance import Instance, claim
-from gui.memory import Look, Memory, default_file
+from gui.language import tr
+from gui.memory import Look, Memory
 from gui.model_desk import ModelDesk
 from gui.navigation import Navigation
 from gui.pages.connect import ConnectActions, ConnectPage
@@ -28,7 +29,7 @@ from gui.pages.library import LibraryActions, LibraryPage
 from gui.pages.live import LivePage
 from gui.pages.log import LogPage
 from gui.pages.status import StatusCard
-from gui.presence import Presence
+from gui.presence import Presence, PresenceActions
 from gui.shelf import Shelf
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import Outcome, connect_view
@@ -40,12 +41,13 @@ from gui.view.live import live_view
 from gui.view.log import bug_report
 from gui.view.looks import Page, Pending
 from gui.view.status import status_view
+from gui.view.tray import tray_view
 from gui.widgets.display import Label, Row
 from gui.widgets.drops import accept_drops
 from server.errors import SettingsError
 from server.events import EngineState, LogLine
 from server.settings import Settings
-from server.snapshot import ModelFile, Snapshot
+from server.snapshot import DownloadPhase, ModelFile, Snapshot
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -54,44 +56,6 @@ TITLE: Final = "Tavernkeep"
 CONFIGURATIONS: Final = (".kcpps", ".kcppt")
 _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
-
-
-def run(controller: Controller, settings: Settings, *, start: bool) -> int:
-    """Show the window until it is closed; with ``start`` as if Start had been pressed at once.
-
-    If there is one already, that is brought to the front. Raises ``tkinter.TclError`` when there is no display.
-    """
-    memory = Memory(default_file())
-    apps: list[App] = []
-    instance: Instance | None = None
-    try:
-        instance = claim(settings.model, lambda model: apps[0].presence.wake(model) if apps else None)
-    except (OSError, Timeout) as error:
-        logger.warning("Whether there is another window cannot be found out: %s", error)
-    else:
-        if instance is None:
-            print("tavernkeep: It runs already; its window was brought to the front.")
-            return 0
-    try:
-        apps.append(App(controller, settings, memory=memory))
-        _show(apps[0], start=start or memory.habits.serve, minimised=memory.habits.minimised)
-        if not apps[0].closed:
-            controller.stop()
-    finally:
-        if instance:
-            instance.close()
-    return 0
-
-
-def _show(app: App, *, start: bool, minimised: bool) -> None:
-    if minimised:
-        app.root.iconify()
-    if start:
-        app.start()
-    try:
-        app.root.mainloop()
-    except KeyboardInterrupt:
-        logger.info("Stopped from the terminal.")
 
 
 class App:
@@ -125,9 +89,10 @@ class App:
         self.root = ctk.CTk(fg_color=theme.PAGE, className=TITLE)
         self.root.report_callback_exception = self._report
         self.appearance = Appearance(self.root, look, appearance=appearance, scale=scale)
-        self._size_window()
+        self._dress_window()
         self.pump = EventPump(self.root, controller, self._tick)
-        self.presence = Presence(self.root, self.pump, self._memory, self._use_model, self.close)
+        actions = PresenceActions(self._use_model, self.start, self._stop, lambda: self._snapshot.address, self.close)
+        self.presence = Presence(self.root, self.pump, self._memory, actions)
         self.hub_desk = HubDesk(self.pump, controller, self._refresh)
         self.shelf = Shelf(self.pump, controller, self._memory, self._refresh)
         self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
@@ -154,11 +119,19 @@ class App:
 
     # --- building -------------------------------------------------------------------------------------------
 
-    def _size_window(self) -> None:
+    def _dress_window(self) -> None:
         self.root.maxsize(1_000_000, 1_000_000)  # a new scale pins the window's size for a second
         self.root.minsize(*theme.SMALLEST_WINDOW)
         self.root.geometry("{}x{}".format(*theme.WINDOW_SIZE))
         self.root.title(TITLE)
+        if sys.platform == "win32":
+            self.root.iconbitmap(theme.ICONS / "tavernkeep.ico")
+        else:
+            pictures = [
+                tkinter.PhotoImage(master=self.root, file=theme.ICONS / f"tavernkeep-{size}.png")
+                for size in (128, 48, 32, 16)
+            ]
+            self.root.iconphoto(True, *pictures)
         self.root.protocol("WM_DELETE_WINDOW", lambda: self.presence.ask_to_close(serving=bool(self._snapshot.address)))
 
     def _build(self) -> None:
@@ -259,7 +232,7 @@ class App:
         self._form_changed()
 
     def _toggle_download(self, line: DownloadLine) -> None:
-        if line.toggle == "Use":
+        if line.phase is DownloadPhase.DONE:
             self._use_model(line.path)
         else:
             self.hub_desk.toggle(line, self.hub.token)
@@ -297,7 +270,8 @@ class App:
     def _show_preview(self) -> None:
         preview = self.desk.inspection.preview
         if preview:
-            self.sheet.tell(f"A chat as {preview.template.name} writes it", preview.text or preview.problem)
+            title = tr("A chat as {template} writes it").format(template=preview.template.name)
+            self.sheet.tell(title, preview.text or preview.problem)
 
     def _import_settings(self, path: str) -> None:
         self.pump.submit(
@@ -435,8 +409,11 @@ class App:
 
     def _refresh(self) -> None:
         """Draw what is in sight."""
-        page = self.navigation.page
         status = status_view(self._snapshot, self._pending, self._notice)
+        self.presence.show_in_tray(tray_view(status, self._snapshot.state, self._pending))
+        if self.presence.out_of_sight:
+            return
+        page = self.navigation.page
         self.state.show("" if page is Page.LAUNCH else f"● {status.headline}", theme.TONES[status.tone])
         if page is Page.LAUNCH:
             changed = self._meant != self._controller.settings
@@ -478,6 +455,7 @@ class App:
             return
         self.closed = True
         self.pump.stop()
+        self.presence.leave_tray()
         self._controller.downloads.close()
         # customtkinter leaves timers behind that complain on stderr once the window is gone. Cancel them by
         # their Tcl names: after_cancel() would also delete the commands, which destroy() then misses.

@@ -15,6 +15,7 @@ import tkinter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from gui.language import tr
 from server.errors import TavernkeepError
 from server.events import LogLine
 from server.snapshot import Snapshot
@@ -42,6 +43,7 @@ class Lane(enum.Enum):
     CANCELS = "cancels"
     SAVING = "saving"
     TRIALS = "trials"
+    TRAY = "tray"
 
 
 class EventPump:
@@ -86,8 +88,8 @@ class EventPump:
             self._results.put(functools.partial(failed, str(error)))
         except Exception as error:
             logger.exception("A request of the window went wrong: %s: %s", type(error).__name__, error)
-            sentence = f"Something unexpected went wrong ({type(error).__name__}). The log has the details."
-            self._results.put(functools.partial(failed, sentence))
+            sentence = tr("Something unexpected went wrong ({kind}). The log has the details.")
+            self._results.put(functools.partial(failed, sentence.format(kind=type(error).__name__)))
         else:
             self._results.put(functools.partial(done, result))
 

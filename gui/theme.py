@@ -1,9 +1,10 @@
-"""Colours as (light, dark) pairs, fonts and distances; the widgets and cards read them."""
+"""Colours as (light, dark) pairs, fonts, distances and icons; the widgets and cards read them."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gui.view.forecast import Part
@@ -90,3 +91,5 @@ PAGE_TITLE: Final[Font] = (_TEXT_FAMILY, 18, "bold")
 FIGURE: Final[Font] = (_TEXT_FAMILY, 20, "bold")
 HERO: Final[Font] = (_TEXT_FAMILY, 40, "bold")
 LOG: Final[Font] = (_MONO_FAMILY, 11)
+
+ICONS: Final = Path(__file__).resolve().parent.parent / "assets" / "icons"

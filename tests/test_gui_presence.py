@@ -157,9 +157,10 @@ def test_a_woken_window_comes_back_and_shows_the_model(app):
 
 def test_a_second_launcher_ends_at_once_and_says_why(instance, tmp_path, monkeypatch, open_window):
     code = (
-        "import sys; from pathlib import Path; import gui.instance, gui.app; from server.controller import Controller;"
-        "from server.settings import Settings; gui.instance.default_folder = lambda: Path(sys.argv[1]);"
-        "sys.exit(gui.app.run(Controller(), Settings(), start=False))"
+        "import sys; from pathlib import Path; import gui.instance, gui.mainloop;"
+        "from server.controller import Controller; from server.settings import Settings;"
+        "gui.instance.default_folder = lambda: Path(sys.argv[1]);"
+        "sys.exit(gui.mainloop.run(Controller(), Settings(), start=False))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

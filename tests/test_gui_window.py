@@ -838,20 +838,20 @@ def test_ctrl_c_in_the_terminal_closes_the_window(app, controller):
 
 
 def test_run_shows_the_window_until_it_is_closed(open_window, controller, monkeypatch):
-    from gui import app as app_module
+    from gui import mainloop
 
-    class ShortLived(app_module.App):
+    class ShortLived(mainloop.App):
         def __init__(self, *arguments, **look):
             super().__init__(*arguments, **look)
             self.root.after(150, self.close)
 
-    monkeypatch.setattr(app_module, "App", ShortLived)
-    assert app_module.run(controller, Settings(), start=False) == 0
+    monkeypatch.setattr(mainloop, "App", ShortLived)
+    assert mainloop.run(controller, Settings(), start=False) == 0
     assert controller.calls == ["stop"]
 
 
 def test_without_a_display_the_launcher_is_told(controller, monkeypatch):
-    from gui.app import run
+    from gui.mainloop import run
 
     monkeypatch.setenv("DISPLAY", "")
     with pytest.raises(tkinter.TclError):

@@ -5,19 +5,13 @@ from __future__ import annotations
 import tkinter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from gui import theme
+from gui.language import tr
 from gui.memory import Habits, OnClose
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.widgets.controls import Menu, Tick
 from gui.widgets.display import Card, Label, Row
-
-_ON_CLOSE: Final = (
-    (OnClose.ASK.value, "Ask what to do"),
-    (OnClose.KEEP.value, "Keep serving, minimised"),
-    (OnClose.QUIT.value, "Stop and quit"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,9 +31,9 @@ class OptionsPage:
         self._actions = actions
         self.frame = Row(parent)
         self.frame.grid_columnconfigure(0, weight=1)
-        card = self._card("Look", 0)
+        card = self._card(tr("Look"), 0)
         look(card).grid(row=1, column=0, sticky="w", padx=PADDING, pady=(0, PADDING))
-        self._build_habits(self._card("Window", 1), habits)
+        self._build_habits(self._card(tr("Window"), 1), habits)
 
     @property
     def habits(self) -> Habits:
@@ -51,6 +45,12 @@ class OptionsPage:
         self.minimised_tick.show(habits.minimised)
         self.serve_tick.show(habits.serve)
         self.close_menu.choose(habits.on_close.value)
+
+    def show_tray(self, in_sight: bool) -> None:
+        """Say where the window goes when it is put away: into the tray, if that is ``in_sight``."""
+        choice = self.close_menu.choice
+        self.close_menu.offer(_on_close(in_tray=in_sight))
+        self.close_menu.choose(choice)
 
     def show_autostart(self, enabled: bool, problem: str = "") -> None:
         """Show whether it starts with the system, or why that could not be changed."""
@@ -64,15 +64,16 @@ class OptionsPage:
         return card
 
     def _build_habits(self, card: Card, habits: Habits) -> None:
-        self.autostart_tick = Tick(card, "Start with the system", self._autostart)
-        self.minimised_tick = Tick(card, "Open minimised", self._changed)
-        self.serve_tick = Tick(card, "Serve the last model as soon as the window opens", self._changed)
+        self.autostart_tick = Tick(card, tr("Start with the system"), self._autostart)
+        self.minimised_tick = Tick(card, tr("Open minimised"), self._changed)
+        self.serve_tick = Tick(card, tr("Serve the last model as soon as the window opens"), self._changed)
         for row, tick in enumerate((self.autostart_tick, self.minimised_tick, self.serve_tick), 1):
             tick.grid(row=row, column=0, sticky="w", padx=PADDING, pady=2)
         box = Row(card)
         box.grid(row=4, column=0, sticky="w", padx=PADDING, pady=GAP)
-        Label(box, "When the window is closed while a model is served").grid(row=0, column=0, padx=(0, PADDING))
-        self.close_menu = Menu(box, _ON_CLOSE, self._changed)
+        question = Label(box, tr("When the window is closed while a model is served"))
+        question.grid(row=0, column=0, padx=(0, PADDING))
+        self.close_menu = Menu(box, _on_close(in_tray=False), self._changed)
         self.close_menu.configure(width=220)
         self.close_menu.grid(row=0, column=1)
         self.problem = Label(card, colour=theme.WARNING, wraps=True)
@@ -85,3 +86,16 @@ class OptionsPage:
 
     def _autostart(self) -> None:
         self._actions.autostart_changed(self.autostart_tick.ticked)
+
+
+def keep_serving(*, in_tray: bool) -> str:
+    """What it is called to put the window away while a model is served."""
+    return tr("Keep serving in the tray") if in_tray else tr("Keep serving, minimised")
+
+
+def _on_close(*, in_tray: bool) -> tuple[tuple[str, str], ...]:
+    return (
+        (OnClose.ASK.value, tr("Ask what to do")),
+        (OnClose.KEEP.value, keep_serving(in_tray=in_tray)),
+        (OnClose.QUIT.value, tr("Stop and quit")),
+    )

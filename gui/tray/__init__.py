@@ -1,0 +1,1 @@
+"""The icon in the desktop's tray: its state, and a menu of what is done most."""
