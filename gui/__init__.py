@@ -1,17 +1,25 @@
 """The window. It talks to :class:`server.controller.Controller` and knows nothing else of the server.
 
-app          builds the window, owns start, stop and close; the launcher calls ``run``
+mainloop     shows the window until it is closed; the launcher calls ``run``
+app          builds the window, owns start, stop and close
 model_desk   finds out about the chosen model: its file, its room, its template
 hub_desk     asks the hub for models while the user looks around there
 appearance   how large everything is, and light or dark
-presence     how the window comes and goes: to the front, minimised, closed
+presence     how the window comes and goes: to the front, put away, closed
 instance     one window for each user: a second start wakes the first
 autostart    starting with the system
 navigation   the pages and the buttons that lead to them
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
 shelf        finds the models in the user's folders, and reads them one by one
 memory       what the window remembers from one start to the next
-theme        colours, fonts, distances
+language     every text passes through it, so that it can be translated
+locale/      the list of all texts, translations, and ``extract``, which makes the list
+theme        colours, fonts, distances, icons
+tray/        the icon in the desktop's tray
+  icon       which tray this desktop has
+  status_notifier  that of Linux desktops, over D-Bus
+  dbus_menu  the menu of that one
+  windows    that of Windows, by pystray
 view/        what to show, decided without Tk
   form       settings <-> form, and how the fields look
   forecast   the memory the model will take, as a bar and in words
@@ -22,6 +30,7 @@ view/        what to show, decided without Tk
   live       the live page: figures and requests
   connect    the connect page: what to enter into a program, and what it heard
   log        which lines of the log are in sight, and the report for a bug
+  tray       what the icon in the tray says, and its menu
   history    the speed of the last minutes
   looks      how states and buttons feel
   words      numbers as people say and type them

@@ -10,6 +10,7 @@ from typing import Final
 import customtkinter as ctk
 import darkdetect  # type: ignore[import-untyped]
 
+from gui.language import tr
 from gui.memory import Look
 from gui.theme import GAP, PADDING, SMALLEST_WINDOW
 from gui.widgets.controls import Button, Slider
@@ -35,7 +36,7 @@ class Appearance:
         """The slider and the button."""
         self._changed = changed
         box = Row(parent)
-        Label(box, "Size").grid(row=0, column=0, padx=(0, PADDING))
+        Label(box, tr("Size")).grid(row=0, column=0, padx=(0, PADDING))
         self.scale_slider = Slider(box, self._drag)
         self.scale_slider.configure(width=240)
         self.scale_slider.grid(row=0, column=1)
@@ -71,8 +72,10 @@ class Appearance:
     def _show(self) -> None:
         position = min(range(len(SCALES)), key=lambda index: abs(SCALES[index] - self._chosen))
         self.scale_slider.show(0, len(SCALES) - 1, position, enabled=True)
-        self.scale_value.show(f"{100 * self._chosen:.0f} %" if self._chosen else "automatic")
-        self.mode_button.configure(text="Light colours" if ctk.get_appearance_mode() == "Dark" else "Dark colours")
+        self.scale_value.show(f"{100 * self._chosen:.0f} %" if self._chosen else tr("automatic"))
+        self.mode_button.configure(
+            text=tr("Light colours") if ctk.get_appearance_mode() == "Dark" else tr("Dark colours")
+        )
 
     def _set_scale(self, scale: float) -> None:
         scale = min(scale, largest_scale(self._root)) if scale else display_scale(self._root)

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gui.event_pump import EventPump, Lane
+from gui.language import tr
 from gui.view.hub import DownloadLine, Offer, catalogue_lines, download_lines, file_lines, repository_lines
 from gui.view.looks import ListLine
-from server.snapshot import HubFile, HubRepository
+from server.snapshot import DownloadPhase, HubFile, HubRepository
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -75,7 +76,7 @@ class HubDesk:
 
     def toggle(self, line: DownloadLine, token: str) -> None:
         """What a download's first button does."""
-        if line.toggle == "Pause":
+        if line.phase is DownloadPhase.RUNNING:
             self._downloads.pause(line.key)
         else:
             self._downloads.resume(line.key, token)
@@ -89,7 +90,7 @@ class HubDesk:
     def _show_found(self, found: tuple[HubRepository, ...], token: str) -> None:
         self._found, self.offer, self._back = found, Offer.REPOSITORIES, Offer.CATALOGUE
         if not found:
-            self.problem = "Nothing was found. Try fewer words, or the name of a repository: owner/name."
+            self.problem = tr("Nothing was found. Try fewer words, or the name of a repository: owner/name.")
         elif len(found) == 1:
             self.look_into(found[0].name, token)
 

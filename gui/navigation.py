@@ -6,6 +6,7 @@ import tkinter
 from collections.abc import Callable
 from typing import Any, Final
 
+from gui.language import tr
 from gui.theme import GAP
 from gui.view.looks import ButtonRole, ButtonView, Page
 from gui.widgets.controls import Button
@@ -25,7 +26,7 @@ class Navigation:
         self._frames: dict[Page, Any] = {}
         self.buttons: dict[Page, Button] = {}
         for place, page in enumerate(Page):
-            button = Button(self.frame, page.value, self._leads_to(page), width=_WIDTH, height=_HEIGHT)
+            button = Button(self.frame, tr(page.value), self._leads_to(page), width=_WIDTH, height=_HEIGHT)
             button.grid(row=0, column=place, padx=(0, GAP))
             self.buttons[page] = button
             parent.winfo_toplevel().bind(f"<Control-Key-{place + 1}>", self._leads_to(page))
@@ -53,4 +54,4 @@ class Navigation:
     def _mark(self) -> None:
         for page, button in self.buttons.items():
             role = ButtonRole.CHOSEN if page is self.page else ButtonRole.PLAIN
-            button.show(ButtonView(page.value, role, enabled=True))
+            button.show(ButtonView(tr(page.value), role, enabled=True))

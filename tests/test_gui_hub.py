@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gettext
 import json
 from pathlib import Path
 
@@ -175,6 +176,20 @@ def test_a_download_is_paused_resumed_cancelled_and_its_model_used(page, control
     page.navigation.go(Page.HUB)
     controller.downloads.now = ()
     wait_until(page, lambda: row.line is None and page.hub.downloads.winfo_manager() == "")
+
+
+def test_buttons_do_the_same_in_every_language(page, controller, monkeypatch):
+    foreign = gettext.NullTranslations()
+    monkeypatch.setattr(foreign, "gettext", "«{}»".format)
+    monkeypatch.setattr("gui.language._catalogue", lambda: foreign)
+    controller.downloads.now = (ROW,)
+    wait_until(page, lambda: page.hub.rows and shown(page.hub.rows[0].toggle) == "«Pause»")
+    page.hub.rows[0].toggle.invoke()
+    assert controller.downloads.calls[-1] == ("pause", 1)
+    controller.downloads.now = (dataclasses.replace(ROW, phase=DownloadPhase.DONE),)
+    wait_until(page, lambda: shown(page.hub.rows[0].toggle) == "«Use»")
+    page.hub.rows[0].toggle.invoke()
+    assert page.launch.model_entry.get() == ROW.path
 
 
 def test_another_folder_is_chosen_and_remembered(open_window, monkeypatch, tmp_path):

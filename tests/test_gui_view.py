@@ -406,6 +406,13 @@ def test_every_way_of_thinking_can_be_chosen():
     assert tuple(value for value, _ in THINKING) == rule_of(setting).choices
 
 
+def test_every_choice_of_an_option_can_be_made():
+    rules = {field.name: rule_of(field) for field in dataclasses.fields(Settings)}
+    for option in (option for _, options in advanced.groups() for option in options):
+        if rules[option.name].choices:
+            assert tuple(value for value, _ in option.choices) == rules[option.name].choices
+
+
 # --- the live card
 
 

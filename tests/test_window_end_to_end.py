@@ -124,6 +124,25 @@ def test_the_second_turn_shows_what_was_cached(app: Any) -> None:
     assert text_of(app.status.kept).endswith(" tokens")
 
 
+def test_the_live_page_counts_on_when_the_model_is_loaded_anew(app: Any) -> None:
+    server = press_start(app)
+    app.navigation.go(Page.LIVE)
+    note = app.live.tiles["prompts"].note
+    assert text_of(note) == "0 tokens asked for"
+    asking = threading.Thread(target=server.post, args=("/api/v1/generate", {"prompt": "One two", "max_length": 1}))
+    asking.start()
+    pump(app, lambda: not asking.is_alive(), "the reply")
+    pump(app, lambda: text_of(note) != "0 tokens asked for", "its prompt to be counted")
+    counted = text_of(note)
+    app.navigation.go(Page.LAUNCH)
+    app.launch.start_button.invoke()
+    pump(app, lambda: text_of(app.status.headline) == "Stopped", "the model to be unloaded")
+    press_start(app)
+    app.navigation.go(Page.LIVE)
+    pump(app, lambda: text_of(app.live.tiles["context"].value) != "—", "the new model's figures")
+    assert text_of(note) == counted
+
+
 def test_the_template_is_shown_and_so_is_a_prompt_that_was_cut(app: Any) -> None:
     server = press_start(app)
     assert text_of(app.status.template) == "ChatML · the model's own"

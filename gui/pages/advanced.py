@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gui import theme
+from gui.language import tr
 from gui.theme import GAP
 from gui.view.advanced import ON, Option, OptionKind, Typed, groups
 from gui.widgets.controls import Button, Entry, Menu, Tick
@@ -21,10 +22,11 @@ class AdvancedOptions:
     def __init__(self, parent: tkinter.Misc, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._typed: dict[str, str] = {}
+        self._title = tr("More options")
         self._locked = False
         self.frame = Row(parent)
         self.frame.grid_columnconfigure(0, weight=1)
-        self.fold_button = Button(self.frame, "More options", self._fold, width=200, height=28)
+        self.fold_button = Button(self.frame, self._title, self._fold, width=200, height=28)
         self.fold_button.grid(row=0, column=0, sticky="w")
         self.body = Row(self.frame)
         self.body.grid_columnconfigure(1, weight=1)
@@ -32,7 +34,6 @@ class AdvancedOptions:
         self.body.grid_remove()
         self.fields: dict[str, Entry | Menu | Tick] = {}
         self.tips: list[Tip] = []
-        self._title = "More options"
 
     @property
     def typed(self) -> Typed:

@@ -9,6 +9,7 @@ from tkinter import filedialog
 from typing import Final
 
 from gui import theme
+from gui.language import tr
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import ConnectView
 from gui.view.looks import ButtonRole, ButtonView
@@ -39,7 +40,7 @@ class Field:
         self.entry = Entry(parent)
         self.entry.read_only()
         self.entry.grid(row=row, column=1, sticky="ew", padx=GAP, pady=(4, 0))
-        self.copy_button = CopyButton(parent, "Copy", self.entry.get, width=72)
+        self.copy_button = CopyButton(parent, tr("Copy"), self.entry.get, width=72)
         self.copy_button.grid(row=row, column=2, pady=(4, 0))
 
     def show(self, name: str, value: str) -> None:
@@ -56,7 +57,7 @@ class ConnectPage:
     def __init__(self, parent: tkinter.Misc, guides: Sequence[ClientGuide], actions: ConnectActions) -> None:
         self.key = guides[0].key
         self._actions = actions
-        self._names = {guide.key: guide.name for guide in guides}
+        self._names = {guide.key: tr(guide.name) for guide in guides}
         self._view: ConnectView | None = None
         self.frame = Row(parent)
         self.frame.grid_columnconfigure(1, weight=1)
@@ -120,15 +121,15 @@ class ConnectPage:
     def _build_buttons(self, card: Card, row: int) -> None:
         box = Row(card)
         box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(PADDING, 0))
-        self.test_button = Button(box, "Test it", self._actions.test, width=120, role=ButtonRole.START)
+        self.test_button = Button(box, tr("Test it"), self._actions.test, width=120, role=ButtonRole.START)
         self.test_button.grid(row=0, column=0)
-        self.config_button = Button(box, "Write Mantella's config.ini…", self._pick_folder, width=208)
+        self.config_button = Button(box, tr("Write Mantella's config.ini…"), self._pick_folder, width=208)
         self.config_button.grid(row=0, column=1, padx=GAP)
         self.hint = Label(box, colour=theme.DIM)
         self.hint.grid(row=0, column=2, padx=GAP)
 
     def _pick_folder(self) -> None:
-        folder = filedialog.askdirectory(parent=self.frame, title="Mantella's folder, with its config.ini")
+        folder = filedialog.askdirectory(parent=self.frame, title=tr("Mantella's folder, with its config.ini"))
         if folder:
             self._actions.write_config(folder)
 

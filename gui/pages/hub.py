@@ -9,14 +9,21 @@ from tkinter import filedialog
 from typing import Final
 
 from gui import theme
+from gui.language import N_, tr
 from gui.theme import GAP, PADDING
-from gui.view.hub import HEADINGS, DownloadLine, Offer
+from gui.view.hub import DownloadLine, Offer
 from gui.view.looks import ListLine, Tone, main_button
 from gui.widgets.controls import Button, Entry
 from gui.widgets.display import Bar, Card, Label, Row, Scroll, Tip, show_if
 from gui.widgets.listing import ListColumn, Listing
 
-_WIDTHS: Final = (200, 260, 80, 100, 130)
+_COLUMNS: Final = (
+    ListColumn(N_("Name"), 200, stretches=True),
+    ListColumn(N_("About"), 260),
+    ListColumn(N_("Size"), 80),
+    ListColumn(N_("Licence"), 100),
+    ListColumn(N_("Fits"), 130),
+)
 _DOWNLOADS_HEIGHT: Final = 132
 
 
@@ -46,10 +53,7 @@ class HubPage:
         self._build_top()
         self.title = Label(self.frame, font=theme.CARD_TITLE)
         self.title.grid(row=1, column=0, sticky="ew", padx=PADDING)
-        columns = [
-            ListColumn(name, width, stretches=name == "Name") for name, width in zip(HEADINGS, _WIDTHS, strict=True)
-        ]
-        self.listing = Listing(self.frame, columns, actions.changed, self._open)
+        self.listing = Listing(self.frame, _COLUMNS, actions.changed, self._open)
         self.listing.grid(row=2, column=0, sticky="nsew", padx=PADDING, pady=(4, 0))
         self._build_buttons()
         self.downloads = Row(self.frame)
@@ -78,15 +82,16 @@ class HubPage:
     ) -> None:
         """Draw what changed."""
         self._offer = offer
-        self.title.show(f"{offer.value}{' — asking the hub…' if busy else ''}")
+        title = tr(offer.value)
+        self.title.show(tr("{title} — asking the hub…").format(title=title) if busy else title)
         self.listing.show(lines)
         self.problem.show(problem)
         chosen = bool(self.listing.key) and not busy
-        self.fetch_button.show(main_button("Download", enabled=chosen and offer is not Offer.REPOSITORIES))
+        self.fetch_button.show(main_button(tr("Download"), enabled=chosen and offer is not Offer.REPOSITORIES))
         self.files_button.enable(chosen and offer is not Offer.FILES)
         self.search_button.enable(not busy)
         show_if(self.back_button, offer is not Offer.CATALOGUE)
-        self.folder_button.configure(text=f"To {_shortened(folder)}")
+        self.folder_button.configure(text=tr("To {folder}").format(folder=_shortened(folder)))
         self._folder = folder
         while len(self.rows) < len(downloads):
             self.rows.append(DownloadRowWidgets(self._scroll.body, len(self.rows), self._actions))
@@ -100,19 +105,22 @@ class HubPage:
         box = Row(self.frame)
         box.grid(row=0, column=0, sticky="ew", padx=PADDING, pady=(PADDING, GAP))
         box.grid_columnconfigure(1, weight=1)
-        Label(box, "Search").grid(row=0, column=0, padx=(0, GAP))
+        Label(box, tr("Search")).grid(row=0, column=0, padx=(0, GAP))
         self.search_entry = Entry(box)
         self.search_entry.grid(row=0, column=1, sticky="ew")
         self.search_entry.bind("<Return>", lambda _: self._search())
-        self.search_tip = Tip(self.search_entry, "Words, a repository's name (owner/name), or the address of its page.")
-        self.search_button = Button(box, "Search", self._search)
+        self.search_tip = Tip(
+            self.search_entry, tr("Words, a repository's name (owner/name), or the address of its page.")
+        )
+        self.search_button = Button(box, tr("Search"), self._search)
         self.search_button.grid(row=0, column=2, padx=GAP)
-        Label(box, "Token").grid(row=0, column=3, padx=(GAP, GAP))
+        Label(box, tr("Token")).grid(row=0, column=3, padx=(GAP, GAP))
         self.token_entry = Entry(box, width=140)
         self.token_entry.configure(show="•")
         self.token_entry.grid(row=0, column=4)
         self.token_tip = Tip(
-            self.token_entry, "Your access token of huggingface.co, for models whose licence must be accepted there."
+            self.token_entry,
+            tr("Your access token of huggingface.co, for models whose licence must be accepted there."),
         )
 
     def _build_buttons(self) -> None:
@@ -124,12 +132,16 @@ class HubPage:
         self._folder = ""
         self.folder_button: Button = Button(box, "", self._choose_folder, width=160)
         self.folder_button.grid(row=0, column=1)
-        self.folder_tip = Tip(self.folder_button, "The folder that models are downloaded to. Press to choose another.")
-        self.back_button: Button = Button(box, "Back", self._actions.back)
+        self.folder_tip = Tip(
+            self.folder_button, tr("The folder that models are downloaded to. Press to choose another.")
+        )
+        self.back_button: Button = Button(box, tr("Back"), self._actions.back)
         self.back_button.grid(row=0, column=2, padx=(GAP, 0))
-        self.files_button: Button = Button(box, "All files", lambda: self._actions.look_into(self.listing.key))
+        self.files_button: Button = Button(box, tr("All files"), lambda: self._actions.look_into(self.listing.key))
         self.files_button.grid(row=0, column=3, padx=(GAP, 0))
-        self.fetch_button: Button = Button(box, "Download", lambda: self._actions.fetch(self.listing.key), width=120)
+        self.fetch_button: Button = Button(
+            box, tr("Download"), lambda: self._actions.fetch(self.listing.key), width=120
+        )
         self.fetch_button.grid(row=0, column=4, padx=(GAP, 0))
 
     def _search(self) -> None:
@@ -141,7 +153,8 @@ class HubPage:
         button.invoke()
 
     def _choose_folder(self) -> None:
-        folder = filedialog.askdirectory(parent=self.frame, title="Choose a folder for models", initialdir=self._folder)
+        title = tr("Choose a folder for models")
+        folder = filedialog.askdirectory(parent=self.frame, title=title, initialdir=self._folder)
         if folder:
             self._actions.choose_folder(folder)
 

@@ -10,6 +10,7 @@ from tkinter import filedialog
 from typing import Final
 
 from gui import theme
+from gui.language import N_, tr
 from gui.pages.advanced import AdvancedOptions
 from gui.theme import GAP, PADDING
 from gui.view.form import (
@@ -30,9 +31,9 @@ from gui.widgets.controls import Button, Entry, Menu, Slider, Tick
 from gui.widgets.display import Card, Label, Row, Scroll, Tip, show_if
 from gui.widgets.memory_bar import MemoryBar
 
-_MODELS: Final = ("GGUF models", "*.gguf")
-_TEMPLATES: Final = ("Templates", "*.json *.jinja *.jinja2")
-_CONFIGURATIONS: Final = ("KoboldCpp's configurations", "*.kcpps *.kcppt")
+_MODELS: Final = (N_("GGUF models"), "*.gguf")
+_TEMPLATES: Final = (N_("Templates"), "*.json *.jinja *.jinja2")
+_CONFIGURATIONS: Final = (N_("KoboldCpp's configurations"), "*.kcpps *.kcppt")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class LaunchCard:
         self.password_entry.show(form.password)
         self.gamemode_tick.show(form.gamemode)
         self._reservevram = form.reservevram
-        self.at_once_menu.choose(form.multiuser, f"{form.multiuser} at a time")
+        self.at_once_menu.choose(form.multiuser, tr("{count} at a time").format(count=form.multiuser))
         self.options.fill(form.options)
 
     def show(self, view: FormView) -> None:
@@ -146,16 +147,16 @@ class LaunchCard:
         show_if(self.stop_server_button, view.can_stop_server)
 
     def _build_model(self, row: int) -> None:
-        self._label("Model file", row, above=PADDING)
+        self._label(tr("Model file"), row, above=PADDING)
         self.model_entry = Entry(self.body, self._actions.changed)
         self.model_entry.grid(row=row, column=1, sticky="ew", pady=(PADDING, 0))
-        self.browse_button = Button(self.body, "Browse…", self._browse)
+        self.browse_button = Button(self.body, tr("Browse…"), self._browse)
         self.browse_button.grid(row=row, column=2, padx=(GAP, PADDING), pady=(PADDING, 0))
         self.model_line = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.model_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, GAP))
 
     def _build_layers(self, row: int) -> None:
-        self._label("GPU layers", row)
+        self._label(tr("GPU layers"), row)
         self.layers_slider = Slider(self.body, self._move_layers)
         self.layers_slider.grid(row=row, column=1, sticky="ew", pady=6)
         self.layers_value = Label(self.body, anchor="e", height=theme.FIELD_HEIGHT)
@@ -166,7 +167,7 @@ class LaunchCard:
         self.memory_bar.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, 0))
         self.memory_line = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.memory_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING))
-        self._label("Leave for the game", row + 2)
+        self._label(tr("Leave for the game"), row + 2)
         self.reserve_slider = Slider(self.body, self._move_reserve)
         self.reserve_slider.grid(row=row + 2, column=1, sticky="ew", pady=6)
         self.reserve_value = Label(self.body, anchor="e", height=theme.FIELD_HEIGHT)
@@ -174,13 +175,13 @@ class LaunchCard:
         self.reserve_tip = Tip(self.reserve_slider, help_of("reservevram"))
 
     def _build_at_once(self, row: int) -> None:
-        self._label("Requests at once", row)
-        self.at_once_menu = Menu(self.body, AT_ONCE, self._actions.changed)
+        self._label(tr("Requests at once"), row)
+        self.at_once_menu = Menu(self.body, [(value, tr(label)) for value, label in AT_ONCE], self._actions.changed)
         self.at_once_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
         self.at_once_tip = Tip(self.at_once_menu, help_of("multiuser"))
 
     def _build_context(self, row: int) -> None:
-        self._label("Context size", row, above=6)
+        self._label(tr("Context size"), row, above=6)
         self.context_slider = Slider(self.body, self._move_context)
         self.context_slider.grid(row=row, column=1, sticky="ew", pady=(6, 0))
         self.context_entry = Entry(self.body, self._context_typed, justify="right")
@@ -189,38 +190,38 @@ class LaunchCard:
         self.context_hint.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(0, GAP))
 
     def _build_template(self, row: int, templates: Sequence[str]) -> None:
-        self._label("Instruct template", row)
+        self._label(tr("Instruct template"), row)
         choices = [(name, template_label(name)) for name in templates]
-        more = ("Choose a file…", self._choose_template)
+        more = (tr("Choose a file…"), self._choose_template)
         self.template_menu = Menu(self.body, choices, self._actions.changed, more)
         self.template_menu.grid(row=row, column=1, sticky="ew", pady=4)
-        self.preview_button = Button(self.body, "Preview", self._actions.preview)
+        self.preview_button = Button(self.body, tr("Preview"), self._actions.preview)
         self.preview_button.grid(row=row, column=2, padx=(GAP, PADDING), pady=4)
         self.template_line = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.template_line.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING))
         self.template_tip = Tip(self.template_menu, help_of("chatcompletionsadapter"))
 
     def _build_thinking(self, row: int) -> None:
-        self._label("Thinking", row)
-        self.thinking_menu = Menu(self.body, THINKING, self._actions.changed)
+        self._label(tr("Thinking"), row)
+        self.thinking_menu = Menu(self.body, [(value, tr(label)) for value, label in THINKING], self._actions.changed)
         self.thinking_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
         self.thinking_tip = Tip(self.thinking_menu, help_of("thinking"))
 
     def _build_address(self, row: int) -> None:
-        self._label("Address", row, above=4)
+        self._label(tr("Address"), row, above=4)
         box = Row(self.body)
         box.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=(4, 0))
         box.grid_columnconfigure(0, weight=1)
         self.host_entry = Entry(box, self._actions.changed)
         self.host_entry.grid(row=0, column=0, sticky="ew")
-        Label(box, "Port").grid(row=0, column=1, padx=GAP)
+        Label(box, tr("Port")).grid(row=0, column=1, padx=GAP)
         self.port_entry = Entry(box, self._actions.changed, justify="right")
         self.port_entry.grid(row=0, column=2)
         self.address_hint = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.address_hint.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, 0))
 
     def _build_password(self, row: int) -> None:
-        self.password_label = self._label("Password", row, above=4)
+        self.password_label = self._label(tr("Password"), row, above=4)
         self.password_entry = Entry(self.body, self._actions.changed)
         self.password_entry.configure(show="•")
         self.password_entry.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=(4, 0))
@@ -228,12 +229,12 @@ class LaunchCard:
     def _build_options(self, row: int) -> None:
         self.options = AdvancedOptions(self.body, self._actions.changed)
         self.options.frame.grid(row=row, column=0, columnspan=3, sticky="ew", padx=PADDING, pady=PADDING)
-        self.import_button = Button(self.options.frame, "Import…", self._import, height=28)
+        self.import_button = Button(self.options.frame, tr("Import…"), self._import, height=28)
         self.import_button.grid(row=0, column=1)
-        self.import_tip = Tip(self.import_button, "Take the settings from a .kcpps file, such as KoboldCpp's.")
-        self.export_button = Button(self.options.frame, "Export…", self._export, height=28)
+        self.import_tip = Tip(self.import_button, tr("Take the settings from a .kcpps file, such as KoboldCpp's."))
+        self.export_button = Button(self.options.frame, tr("Export…"), self._export, height=28)
         self.export_button.grid(row=0, column=2, padx=(GAP, 0))
-        self.export_tip = Tip(self.export_button, "Write the settings to a .kcpps file, without the passwords.")
+        self.export_tip = Tip(self.export_button, tr("Write the settings to a .kcpps file, without the passwords."))
 
     def _build_buttons(self, row: int) -> None:
         box = Row(self.frame)
@@ -241,21 +242,23 @@ class LaunchCard:
         box.grid_columnconfigure(0, weight=1)
         self.start_button = Button(
             box,
-            "Start",
+            tr("Start"),
             self._start_or_stop,
             height=theme.START_HEIGHT,
             font=theme.CARD_TITLE,
             role=ButtonRole.START,
         )
         self.start_button.grid(row=0, column=0, sticky="ew")
-        self.restart_button = Button(box, "Restart with changes", self._actions.start, height=theme.START_HEIGHT)
+        self.restart_button = Button(box, tr("Restart with changes"), self._actions.start, height=theme.START_HEIGHT)
         self.restart_button.configure(width=180)
         self.restart_button.grid(row=0, column=1, padx=(GAP, 0))
         self.restart_button.grid_remove()
-        self.stop_server_button = Button(box, "Stop server", self._actions.stop, height=theme.START_HEIGHT, width=120)
+        self.stop_server_button = Button(
+            box, tr("Stop server"), self._actions.stop, height=theme.START_HEIGHT, width=120
+        )
         self.stop_server_button.grid(row=0, column=2, padx=(GAP, 0))
         self.stop_server_button.grid_remove()
-        self.gamemode_tick = Tick(box, "Game mode", self._actions.changed)
+        self.gamemode_tick = Tick(box, tr("Game mode"), self._actions.changed)
         self.gamemode_tick.grid(row=0, column=3, padx=(PADDING, 0))
         self.gamemode_tip = Tip(self.gamemode_tick, help_of("gamemode"))
 
@@ -265,13 +268,13 @@ class LaunchCard:
         return label
 
     def _browse(self) -> None:
-        path = self._ask_file("Choose a model", model_path(self.model_entry.get()), _MODELS)
+        path = self._ask_file(tr("Choose a model"), model_path(self.model_entry.get()), _MODELS)
         if path:
             self.model_entry.show(path)
             self._actions.changed()
 
     def _choose_template(self) -> None:
-        path = self._ask_file("Choose an instruct template", self.template_menu.choice, _TEMPLATES)
+        path = self._ask_file(tr("Choose an instruct template"), self.template_menu.choice, _TEMPLATES)
         if path:
             self.template_menu.choose(path, template_label(path))
             self._actions.changed()
@@ -282,7 +285,7 @@ class LaunchCard:
             parent=self.frame,
             title=title,
             initialdir=os.path.dirname(near) or None,
-            filetypes=(kind, ("All files", "*")),
+            filetypes=(_file_type(kind), (tr("All files"), "*")),
         )
 
     def _move_layers(self, position: int) -> None:
@@ -295,13 +298,16 @@ class LaunchCard:
         self._actions.changed()
 
     def _import(self) -> None:
-        path = self._ask_file("Import settings", "", _CONFIGURATIONS)
+        path = self._ask_file(tr("Import settings"), "", _CONFIGURATIONS)
         if path:
             self._actions.import_settings(path)
 
     def _export(self) -> None:
         path = filedialog.asksaveasfilename(
-            parent=self.frame, title="Export settings", defaultextension=".kcpps", filetypes=(_CONFIGURATIONS,)
+            parent=self.frame,
+            title=tr("Export settings"),
+            defaultextension=".kcpps",
+            filetypes=(_file_type(_CONFIGURATIONS),),
         )
         if path:
             self._actions.export_settings(path)
@@ -323,3 +329,8 @@ class LaunchCard:
             self._actions.stop()
         else:
             self._actions.start()
+
+
+def _file_type(kind: tuple[str, str]) -> tuple[str, str]:
+    name, patterns = kind
+    return tr(name), patterns

@@ -9,6 +9,7 @@ from tkinter import filedialog
 from typing import Final
 
 from gui import theme
+from gui.language import N_, tr, trn
 from gui.theme import GAP, PADDING
 from gui.view.looks import ListLine, Tone, main_button
 from gui.widgets.controls import Button, Entry, Menu
@@ -16,13 +17,13 @@ from gui.widgets.display import Card, Label, Row, show_if
 from gui.widgets.listing import ListColumn, Listing
 
 _COLUMNS: Final = (
-    ListColumn("Model", 200, stretches=True),
-    ListColumn("Architecture", 100),
-    ListColumn("Size", 80),
-    ListColumn("Quantisation", 100),
-    ListColumn("Trained context", 110),
-    ListColumn("Template", 80),
-    ListColumn("Fits", 130),
+    ListColumn(N_("Model"), 200, stretches=True),
+    ListColumn(N_("Architecture"), 100),
+    ListColumn(N_("Size"), 80),
+    ListColumn(N_("Quantisation"), 100),
+    ListColumn(N_("Trained context"), 110),
+    ListColumn(N_("Template"), 80),
+    ListColumn(N_("Fits"), 130),
 )
 
 
@@ -70,11 +71,11 @@ class LibraryPage:
         show_if(self.quiet, bool(quiet))
         text, tone = detail
         self.detail.show(text, theme.TONES[tone])
-        self.use_button.show(main_button("Use this model", enabled=bool(self.path) and tone is not Tone.BAD))
+        self.use_button.show(main_button(tr("Use this model"), enabled=bool(self.path) and tone is not Tone.BAD))
         choices = tuple(folders)
         if choices != self._folders:
             self._folders = choices
-            removals = ((each, f"Remove {each}") for each in choices)
+            removals = ((each, tr("Remove {folder}").format(folder=each)) for each in choices)
             self.folder_menu.offer([("", _folders_label(len(choices))), *removals])
         self.folder_menu.lock(not choices)
 
@@ -82,16 +83,16 @@ class LibraryPage:
         box = Row(self.frame)
         box.grid(row=0, column=0, sticky="ew", padx=PADDING, pady=(PADDING, GAP))
         box.grid_columnconfigure(1, weight=1)
-        Label(box, "Find").grid(row=0, column=0, padx=(0, GAP))
+        Label(box, tr("Find")).grid(row=0, column=0, padx=(0, GAP))
         self.filter_entry = Entry(box, self._actions.changed)
         self.filter_entry.grid(row=0, column=1, sticky="ew")
         self.folder_menu: Menu = Menu(box, [("", _folders_label(0))], self._remove)
         self.folder_menu.configure(width=240)
         self.folder_menu.choose("")
         self.folder_menu.grid(row=0, column=2, padx=GAP)
-        self.add_button = Button(box, "Add a folder…", self._add, width=120)
+        self.add_button = Button(box, tr("Add a folder…"), self._add, width=120)
         self.add_button.grid(row=0, column=3)
-        self.again_button = Button(box, "Look again", self._actions.look_again)
+        self.again_button = Button(box, tr("Look again"), self._actions.look_again)
         self.again_button.grid(row=0, column=4, padx=(GAP, 0))
 
     def _build_bottom(self) -> None:
@@ -100,7 +101,7 @@ class LibraryPage:
         box.grid_columnconfigure(0, weight=1)
         self.detail = Label(box, font=theme.SMALL, colour=theme.DIM, wraps=True)
         self.detail.grid(row=0, column=0, sticky="ew", padx=(0, PADDING))
-        self.use_button = Button(box, "Use this model", self._use, width=140)
+        self.use_button = Button(box, tr("Use this model"), self._use, width=140)
         self.use_button.grid(row=0, column=1)
 
     def _use(self) -> None:
@@ -108,7 +109,7 @@ class LibraryPage:
             self._actions.use(self.path)
 
     def _add(self) -> None:
-        folder = filedialog.askdirectory(parent=self.frame, title="Choose a folder with models", mustexist=True)
+        folder = filedialog.askdirectory(parent=self.frame, title=tr("Choose a folder with models"), mustexist=True)
         if folder:
             self._actions.add_folder(folder)
 
@@ -120,4 +121,6 @@ class LibraryPage:
 
 
 def _folders_label(count: int) -> str:
-    return "No folders added" if not count else "1 folder added" if count == 1 else f"{count} folders added"
+    if not count:
+        return tr("No folders added")
+    return trn("{count} folder added", "{count} folders added", count).format(count=count)

@@ -9,6 +9,7 @@ from typing import Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import N_, tr
 from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.live import COLUMNS, Figure, LiveView
 from gui.widgets.chart import Chart
@@ -16,14 +17,14 @@ from gui.widgets.display import Bar, Card, Label, Row, show_if
 from gui.widgets.table import Column, Table
 
 _NAMES: Final = (
-    ("speed", "Tokens per second"),
-    ("prompts", "Prompt tokens per second"),
-    ("first_token", "First token after"),
-    ("replies", "Running + waiting"),
-    ("context", "Context in use"),
-    ("cached", "Prompts cached"),
-    ("processor", "Processor"),
-    ("memory", "Memory"),
+    ("speed", N_("Tokens per second")),
+    ("prompts", N_("Prompt tokens per second")),
+    ("first_token", N_("First token after")),
+    ("replies", N_("Running + waiting")),
+    ("context", N_("Context in use")),
+    ("cached", N_("Prompts cached")),
+    ("processor", N_("Processor")),
+    ("memory", N_("Memory")),
 )
 _ACROSS: Final = 4
 _WEIGHTS: Final = (3, 4, 3, 2, 2, 2, 2)
@@ -89,8 +90,8 @@ class LivePage:
         box.grid(row=0, column=0, sticky="ew", padx=2, pady=(2, 0))
         for column in range(_ACROSS):
             box.grid_columnconfigure(column, weight=1, uniform="tiles")
-        tiles = {key: Tile(box, name, place) for place, (key, name) in enumerate(_NAMES)}
-        self.chart = Chart(card, height=_CHART_HEIGHT, unit="tokens/s", span="the last 3 minutes")
+        tiles = {key: Tile(box, tr(name), place) for place, (key, name) in enumerate(_NAMES)}
+        self.chart = Chart(card, height=_CHART_HEIGHT, top=tr("{top:,.0f} tokens/s"), span=tr("the last 3 minutes"))
         self.chart.grid(row=1, column=0, sticky="ew", padx=PADDING, pady=(GAP, PADDING))
         return tiles
 

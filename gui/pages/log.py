@@ -11,6 +11,7 @@ from typing import Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import tr
 from gui.theme import GAP, PADDING
 from gui.view.log import LogEntry, LogFilter, entry_of
 from gui.view.looks import Tone
@@ -68,14 +69,14 @@ class LogPage:
         self.text.tag_config("error", foreground=theme.TONES[Tone.BAD][dark])
 
     def _build_bar(self, report: Callable[[], str]) -> None:
-        Label(self.frame, "Filter").grid(row=0, column=0, padx=(PADDING, GAP), pady=(GAP, 0))
+        Label(self.frame, tr("Filter")).grid(row=0, column=0, padx=(PADDING, GAP), pady=(GAP, 0))
         self.filter_entry = Entry(self.frame, self._filter_changed)
         self.filter_entry.grid(row=0, column=1, sticky="ew", pady=(GAP, 0))
-        self.problems_tick = Tick(self.frame, "Problems only", self._filter_changed)
+        self.problems_tick = Tick(self.frame, tr("Problems only"), self._filter_changed)
         self.problems_tick.grid(row=0, column=2, padx=PADDING, pady=(GAP, 0))
-        self.copy_button = CopyButton(self.frame, "Copy", self._lines_in_sight, width=72)
+        self.copy_button = CopyButton(self.frame, tr("Copy"), self._lines_in_sight, width=72)
         self.copy_button.grid(row=0, column=3, pady=(GAP, 0))
-        self.report_button = CopyButton(self.frame, "Copy a report for a bug", report, width=176)
+        self.report_button = CopyButton(self.frame, tr("Copy a report for a bug"), report, width=176)
         self.report_button.grid(row=0, column=4, padx=(GAP, PADDING), pady=(GAP, 0))
 
     def _lines_in_sight(self) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import N_, tr
 from gui.theme import GAP, PADDING
 from gui.view.status import StatusView
 from gui.widgets.controls import CopyButton, Entry
@@ -15,7 +16,7 @@ from gui.widgets.display import Bar, Card, Label, Row, Tip, show_if
 
 _ROW_HEIGHT: Final = 20
 _ADDRESS_HEIGHT: Final = 28
-_TRIMMED_TIP: Final = "The oldest part did not fit the context. A larger context size keeps more."
+_TRIMMED_TIP: Final = N_("The oldest part did not fit the context. A larger context size keeps more.")
 
 
 class AddressRow:
@@ -27,7 +28,7 @@ class AddressRow:
         self.entry = Entry(parent, height=_ADDRESS_HEIGHT)
         self.entry.read_only()
         self.entry.grid(row=row, column=1, sticky="ew", padx=(GAP, GAP), pady=(4, 0))
-        self.copy_button = CopyButton(parent, "Copy", self.entry.get, width=72, height=_ADDRESS_HEIGHT)
+        self.copy_button = CopyButton(parent, tr("Copy"), self.entry.get, width=72, height=_ADDRESS_HEIGHT)
         self.copy_button.grid(row=row, column=2, pady=(4, 0))
 
     def show(self, address: str) -> None:
@@ -134,26 +135,26 @@ class StatusCard:
         box = self.rows = Row(self.frame)
         box.grid(row=row, column=0, sticky="ew", padx=PADDING)
         box.grid_columnconfigure(1, weight=1)
-        _, self.replies = self._row(box, "Replies", 0)
-        self.trimmed_name, self.trimmed = self._row(box, "Prompts cut", 1)
-        self.trimmed_tip = Tip(self.trimmed, _TRIMMED_TIP)
-        _, self.cached = self._row(box, "Prompts cached", 2)
-        self.drafts_name, self.drafts = self._row(box, "Guessed right", 3)
-        _, self.context = self._row(box, "Context in use", 4)
+        _, self.replies = self._row(box, tr("Replies"), 0)
+        self.trimmed_name, self.trimmed = self._row(box, tr("Prompts cut"), 1)
+        self.trimmed_tip = Tip(self.trimmed, tr(_TRIMMED_TIP))
+        _, self.cached = self._row(box, tr("Prompts cached"), 2)
+        self.drafts_name, self.drafts = self._row(box, tr("Guessed right"), 3)
+        _, self.context = self._row(box, tr("Context in use"), 4)
         self.context_bar = Bar(box)
         self.context_bar.grid(row=5, column=0, columnspan=2, sticky="ew", pady=(0, 4))
-        _, self.kept = self._row(box, "Kept for later", 6)
+        _, self.kept = self._row(box, tr("Kept for later"), 6)
 
     def _build_model(self, row: int) -> None:
         box = self.model_box = Row(self.frame)
         box.grid(row=row, column=0, sticky="ew", padx=PADDING)
         box.grid_columnconfigure(1, weight=1)
-        Label(box, "Model", colour=theme.DIM, height=_ROW_HEIGHT).grid(row=0, column=0, sticky="nw")
+        Label(box, tr("Model"), colour=theme.DIM, height=_ROW_HEIGHT).grid(row=0, column=0, sticky="nw")
         self.model = Label(box, anchor="e", height=_ROW_HEIGHT, wraps=True)
         self.model.grid(row=0, column=1, sticky="ew", padx=(GAP, 0))
         self.model_detail = Label(box, font=theme.SMALL, colour=theme.DIM, anchor="e", wraps=True)
         self.model_detail.grid(row=1, column=0, columnspan=2, sticky="ew")
-        self.template_name, self.template = self._row(box, "Template", 2)
+        self.template_name, self.template = self._row(box, tr("Template"), 2)
         self.template_tip = Tip(self.template)
         self.template_warning = Label(box, font=theme.SMALL, colour=theme.WARNING, wraps=True)
         self.template_warning.grid(row=3, column=0, columnspan=2, sticky="ew")
@@ -169,7 +170,7 @@ class StatusCard:
         box = Row(self.frame)
         box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(GAP, PADDING))
         box.grid_columnconfigure(1, weight=1)
-        Label(box, "Paste into your mod or SillyTavern:", font=theme.SMALL, colour=theme.DIM).grid(
+        Label(box, tr("Paste into your mod or SillyTavern:"), font=theme.SMALL, colour=theme.DIM).grid(
             row=0, column=0, columnspan=3, sticky="w"
         )
         self.kobold = AddressRow(box, "KoboldAI", 1)

@@ -9,78 +9,82 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gui.language import N_, tr
 from server.errors import SettingsError
 from server.settings import Settings, from_mapping, rule_of
 
 GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
     (
-        "Memory",
+        N_("Memory"),
         (
-            ("quantkv", "KV cache precision"),
-            ("flashattention", "Flash attention"),
-            ("lowvram", "KV cache in RAM"),
-            ("useswa", "Only the sliding window"),
-            ("cacheram", "Prompts kept in RAM (MiB)"),
-            ("usemmap", "Map the file into memory"),
-            ("usemlock", "Lock the model in RAM"),
+            ("quantkv", N_("KV cache precision")),
+            ("flashattention", N_("Flash attention")),
+            ("lowvram", N_("KV cache in RAM")),
+            ("useswa", N_("Only the sliding window")),
+            ("cacheram", N_("Prompts kept in RAM (MiB)")),
+            ("usemmap", N_("Map the file into memory")),
+            ("usemlock", N_("Lock the model in RAM")),
         ),
     ),
     (
-        "Processor and GPUs",
+        N_("Processor and GPUs"),
         (
-            ("threads", "Threads"),
-            ("blasthreads", "Threads for prompts"),
-            ("lowpriority", "Low priority"),
-            ("blasbatchsize", "Batch size"),
-            ("ubatchsize", "Micro-batch size"),
-            ("maingpu", "The one GPU to use"),
-            ("tensor_split", "Shares of several GPUs"),
-            ("moecpu", "Layers with experts in RAM"),
+            ("threads", N_("Threads")),
+            ("blasthreads", N_("Threads for prompts")),
+            ("lowpriority", N_("Low priority")),
+            ("blasbatchsize", N_("Batch size")),
+            ("ubatchsize", N_("Micro-batch size")),
+            ("maingpu", N_("The one GPU to use")),
+            ("tensor_split", N_("Shares of several GPUs")),
+            ("moecpu", N_("Layers with experts in RAM")),
         ),
     ),
     (
-        "Context and replies",
+        N_("Context and replies"),
         (
-            ("noshift", "Never shift the context"),
-            ("nofastforward", "Read every prompt in full"),
-            ("strictcontext", "Refuse prompts that are too long"),
-            ("ropeconfig", "RoPE scale, base"),
-            ("overridenativecontext", "Trained context"),
-            ("defaultgenamt", "Reply length"),
-            ("gendefaults", "Sampler defaults (JSON)"),
-            ("thinkingbudget", "Thinking budget"),
+            ("noshift", N_("Never shift the context")),
+            ("nofastforward", N_("Read every prompt in full")),
+            ("strictcontext", N_("Refuse prompts that are too long")),
+            ("ropeconfig", N_("RoPE scale, base")),
+            ("overridenativecontext", N_("Trained context")),
+            ("defaultgenamt", N_("Reply length")),
+            ("gendefaults", N_("Sampler defaults (JSON)")),
+            ("thinkingbudget", N_("Thinking budget")),
         ),
     ),
     (
-        "Further models",
+        N_("Further models"),
         (
-            ("lora", "LoRA files"),
-            ("loramult", "Strength of the LoRA files"),
-            ("draftmodel", "Draft model"),
-            ("draftamount", "Tokens to guess ahead"),
-            ("draftgpulayers", "GPU layers of the draft model"),
-            ("promptlookup", "Guess from the text so far"),
-            ("embeddingsmodel", "Embeddings model"),
-            ("embeddingsmaxctx", "Its longest text"),
-            ("embeddingsgpu", "Embeddings on the GPU"),
+            ("lora", N_("LoRA files")),
+            ("loramult", N_("Strength of the LoRA files")),
+            ("draftmodel", N_("Draft model")),
+            ("draftamount", N_("Tokens to guess ahead")),
+            ("draftgpulayers", N_("GPU layers of the draft model")),
+            ("promptlookup", N_("Guess from the text so far")),
+            ("embeddingsmodel", N_("Embeddings model")),
+            ("embeddingsmaxctx", N_("Its longest text")),
+            ("embeddingsgpu", N_("Embeddings on the GPU")),
         ),
     ),
     (
-        "Clients",
+        N_("Clients"),
         (
-            ("allowclients", "Addresses that may connect"),
-            ("loadonrequest", "Load the model a request names"),
-            ("admin", "Clients may change the model"),
-            ("adminpassword", "Key for that"),
-            ("admindir", "Folder of the models"),
-            ("statedir", "Folder of saved conversations"),
-            ("savedatafile", "File of saved stories"),
-            ("preloadstory", "Story to begin with"),
-            ("quiet", "Log problems only"),
+            ("allowclients", N_("Addresses that may connect")),
+            ("loadonrequest", N_("Load the model a request names")),
+            ("admin", N_("Clients may change the model")),
+            ("adminpassword", N_("Key for that")),
+            ("admindir", N_("Folder of the models")),
+            ("statedir", N_("Folder of saved conversations")),
+            ("savedatafile", N_("File of saved stories")),
+            ("preloadstory", N_("Story to begin with")),
+            ("quiet", N_("Log problems only")),
         ),
     ),
 )
-KV_PRECISIONS: Final = (("0", "f16"), ("1", "q8_0: about half"), ("2", "q4_0: about a quarter"))
+CHOICES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "quantkv": (("0", "f16"), ("1", N_("q8_0: about half")), ("2", N_("q4_0: about a quarter"))),
+    "flashattention": (("auto", N_("auto")), ("on", N_("on")), ("off", N_("off"))),
+}
 BETWEEN_PATHS: Final = "; "
 ON: Final = "on"
 
@@ -110,7 +114,7 @@ class Option:
 def groups() -> tuple[tuple[str, tuple[Option, ...]], ...]:
     """The options under their headings."""
     fields = {field.name: field for field in dataclasses.fields(Settings)}
-    return tuple((title, tuple(_option(fields[name], label) for name, label in names)) for title, names in GROUPS)
+    return tuple((tr(title), tuple(_option(fields[name], label) for name, label in names)) for title, names in GROUPS)
 
 
 def typed_of(settings: Settings) -> Typed:
@@ -127,7 +131,7 @@ def values_of(typed: Typed) -> Mapping[str, Any]:
         try:
             from_mapping({name: value})
         except SettingsError as error:
-            raise SettingsError(f"{labels[name]}: {error.message.removeprefix(f'{name}: ')}", error.hint) from error
+            raise SettingsError(f"{tr(labels[name])}: {error.message.removeprefix(f'{name}: ')}", error.hint) from error
     return values
 
 
@@ -143,13 +147,13 @@ def _untouched() -> frozenset[tuple[str, str]]:
 
 def _option(field: dataclasses.Field[Any], label: str) -> Option:
     rule = rule_of(field)
-    if field.name == "quantkv":
-        return Option(field.name, label, rule.help, OptionKind.CHOICE, KV_PRECISIONS)
+    label, sentence = tr(label), tr(rule.help)
     if isinstance(field.default, bool):
-        return Option(field.name, label, rule.help, OptionKind.SWITCH)
-    if rule.choices:
-        return Option(field.name, label, rule.help, OptionKind.CHOICE, tuple((each, each) for each in rule.choices))
-    return Option(field.name, label, rule.help, OptionKind.TEXT, secret=rule.secret)
+        return Option(field.name, label, sentence, OptionKind.SWITCH)
+    if field.name in CHOICES:
+        choices = tuple((value, tr(choice)) for value, choice in CHOICES[field.name])
+        return Option(field.name, label, sentence, OptionKind.CHOICE, choices)
+    return Option(field.name, label, sentence, OptionKind.TEXT, secret=rule.secret)
 
 
 def _shown(value: Any) -> str:

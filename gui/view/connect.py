@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from gui.language import tr
 from gui.view.looks import ButtonRole, ButtonView, Tone
 from server.events import EngineState
 from server.snapshot import ClientGuide, Snapshot, Trial
@@ -27,7 +28,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ConnectView:
-    """The page for one program. ``fields`` are names and values; ``figures`` stand over the ``reply``."""
+    """The page for one program. ``fields`` are names, as that program has them, and values; ``figures`` stand over
+    the ``reply``."""
 
     where: str
     fields: tuple[tuple[str, str], ...]
@@ -46,11 +48,13 @@ def connect_view(guide: ClientGuide, snapshot: Snapshot, outcome: Outcome) -> Co
     ready = snapshot.state is EngineState.READY
     figures, reply, tone = _result(outcome)
     return ConnectView(
-        where=guide.where,
-        fields=tuple((name, value.replace("{address}", address)) for name, value in guide.fields),
-        advice=guide.advice,
-        test=ButtonView("Asking…" if outcome.running else "Test it", ButtonRole.START, ready and not outcome.running),
-        hint="" if ready else "Start a model on the launch page, then this can be tried.",
+        where=tr(guide.where),
+        fields=tuple((name, tr(value).replace("{address}", address)) for name, value in guide.fields),
+        advice=tuple(tr(each) for each in guide.advice),
+        test=ButtonView(
+            tr("Asking…") if outcome.running else tr("Test it"), ButtonRole.START, ready and not outcome.running
+        ),
+        hint="" if ready else tr("Start a model on the launch page, then this can be tried."),
         figures=figures,
         reply=reply,
         tone=tone,
@@ -60,13 +64,16 @@ def connect_view(guide: ClientGuide, snapshot: Snapshot, outcome: Outcome) -> Co
 
 def _result(outcome: Outcome) -> tuple[str, str, Tone]:
     if outcome.problem:
-        return "It did not work", outcome.problem, Tone.BAD
+        return tr("It did not work"), outcome.problem, Tone.BAD
     if outcome.trial:
         trial = outcome.trial
-        speed = f" · {trial.speed:.1f} tokens/s" if trial.speed else ""
+        heard = tr("It works · first words after {seconds:.2f} s").format(seconds=trial.first)
+        if trial.speed:
+            heard += " · " + tr("{speed:.1f} tokens/s").format(speed=trial.speed)
         reply = " ".join(trial.text.split())  # a small model may fill the page with line breaks
         shown = reply if len(reply) <= LONGEST_REPLY else f"{reply[:LONGEST_REPLY].rstrip()}…"
-        return f"It works · first words after {trial.first:.2f} s{speed}", shown, Tone.GOOD
+        return heard, shown, Tone.GOOD
     if outcome.copy:
-        return "Done", f"Mantella asks this server now. Its old settings are in {outcome.copy}.", Tone.GOOD
+        where = tr("Mantella asks this server now. Its old settings are in {file}.").format(file=outcome.copy)
+        return tr("Done"), where, Tone.GOOD
     return "", "", Tone.QUIET

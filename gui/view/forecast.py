@@ -6,20 +6,21 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from gui.language import N_, tr
 from gui.view.looks import Tone
 from gui.view.words import size_words
 from server.snapshot import Fit, Forecast, MemoryPool
 
 
 class Part(enum.Enum):
-    """What fills a memory, in the bar's order; the value is how people call it."""
+    """What fills a memory, in the bar's order; the value is how people call it in English."""
 
-    OTHERS = "in use"
-    WEIGHTS = "weights"
-    KV = "KV cache"
-    BUFFERS = "buffers"
-    RESERVE = "reserve"
-    FREE = "free"
+    OTHERS = N_("in use")
+    WEIGHTS = N_("weights")
+    KV = N_("KV cache")
+    BUFFERS = N_("buffers")
+    RESERVE = N_("reserve")
+    FREE = N_("free")
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class MemoryView:
 
 
 FIT_WORDS: Final = {
-    Fit.GPU: ("fits the GPU", Tone.GOOD),
-    Fit.SPLIT: ("partly on the GPU", Tone.BUSY),
-    Fit.RAM: ("fits RAM", Tone.GOOD),
-    Fit.TOO_LARGE: ("too large", Tone.BAD),
+    Fit.GPU: (N_("fits the GPU"), Tone.GOOD),
+    Fit.SPLIT: (N_("partly on the GPU"), Tone.BUSY),
+    Fit.RAM: (N_("fits RAM"), Tone.GOOD),
+    Fit.TOO_LARGE: (N_("too large"), Tone.BAD),
 }
 
 
@@ -47,34 +48,47 @@ def memory_view(forecast: Forecast | None) -> MemoryView:
     lacking = next((each for each in reversed(forecast.pools) if each.left + each.reserve < 0), None)
     if forecast.fit is Fit.TOO_LARGE and lacking:
         missing = size_words(-(lacking.left + lacking.reserve))
-        text = f"{_name(lacking)}: {missing} too little. Choose a smaller model, context or KV cache precision"
-        text += "." if len(forecast.pools) == 1 or lacking is forecast.pools[-1] else ", or fewer GPU layers."
-        return MemoryView(_parts(pool), text, Tone.BAD)
-    text = f"{_name(pool)}: {_share(pool)} of {size_words(pool.free)} free"
+        if lacking is forecast.pools[-1]:
+            advice = tr("{memory}: {size} too little. Choose a smaller model, context or KV cache precision.")
+        else:
+            advice = tr(
+                "{memory}: {size} too little. Choose a smaller model, context or KV cache precision, or fewer GPU"
+                " layers."
+            )
+        return MemoryView(_parts(pool), advice.format(memory=_name(lacking), size=missing), Tone.BAD)
+    text = _taken(pool)
     if len(forecast.pools) > 1:
-        text += f" · RAM: {size_words(forecast.pools[-1].share.all)}"
+        text += " · " + tr("RAM: {size}").format(size=size_words(forecast.pools[-1].share.all))
     if pool.left < 0:
-        return MemoryView(
-            _parts(pool), f"{text}. Takes {size_words(-pool.left)} of what is left for the game.", Tone.BUSY
-        )
+        warning = tr("{text}. Takes {size} of what is left for the game.")
+        return MemoryView(_parts(pool), warning.format(text=text, size=size_words(-pool.left)), Tone.BUSY)
     return MemoryView(_parts(pool), text)
 
 
 def fit_words(forecast: Forecast | None) -> tuple[str, Tone]:
     """Whether a model fits, in a few words."""
-    return FIT_WORDS[forecast.fit] if forecast else ("", Tone.QUIET)
+    if forecast is None:
+        return "", Tone.QUIET
+    words, tone = FIT_WORDS[forecast.fit]
+    return tr(words), tone
 
 
 def _name(pool: MemoryPool) -> str:
-    return pool.name or "RAM"
+    return pool.name or tr("RAM")
 
 
-def _share(pool: MemoryPool) -> str:
+def _taken(pool: MemoryPool) -> str:
     share = pool.share
     if not share.all:
-        return "nothing"
-    parts = f"weights {size_words(share.weights)}, KV {size_words(share.kv)}, buffers {size_words(share.buffers)}"
-    return f"{size_words(share.all)} ({parts})"
+        return tr("{memory}: nothing of {free} free").format(memory=_name(pool), free=size_words(pool.free))
+    return tr("{memory}: {size} (weights {weights}, KV {kv}, buffers {buffers}) of {free} free").format(
+        memory=_name(pool),
+        size=size_words(share.all),
+        weights=size_words(share.weights),
+        kv=size_words(share.kv),
+        buffers=size_words(share.buffers),
+        free=size_words(pool.free),
+    )
 
 
 def _parts(pool: MemoryPool) -> tuple[tuple[Part, float], ...]:

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from gui.language import N_, tr, trn
 from gui.view import advanced
 from gui.view.forecast import MemoryView, memory_view
 from gui.view.looks import ButtonRole, ButtonView, Pending, Tone
@@ -45,13 +46,16 @@ class Form:
     options: advanced.Typed = ()
 
 
-FIELD_NAMES: Final = {"contextsize": "Context size", "host": "Address", "port": "Port"}
+FIELD_NAMES: Final = {"contextsize": N_("Context size"), "host": N_("Address"), "port": N_("Port")}
 AT_ONCE: Final = (
-    ("1", "Automatic (16, and 32 may wait)"),
-    ("0", "One, and nobody waits"),
-    *((str(count), f"{count} at a time") for count in (2, 4, 8, 16)),
+    ("1", N_("Automatic (16, and 32 may wait)")),
+    ("0", N_("One, and nobody waits")),
+    ("2", N_("2 at a time")),
+    ("4", N_("4 at a time")),
+    ("8", N_("8 at a time")),
+    ("16", N_("16 at a time")),
 )
-THINKING: Final = (("show", "Sent apart (reasoning_content)"), ("hide", "Dropped"), ("off", "Off"))
+THINKING: Final = (("show", N_("Sent apart (reasoning_content)")), ("hide", N_("Dropped")), ("off", N_("Off")))
 
 
 def form_of(settings: Settings, starter_model: str) -> Form:
@@ -82,8 +86,8 @@ def settings_of(form: Form, base: Settings) -> Settings:
     options = advanced.values_of(form.options)
     if not is_loopback(host) and not form.password and not options.get("allowclients", base.allowclients):
         raise SettingsError(
-            f"Address: {host} opens the server to your network.",
-            "Choose a password for it, or name the addresses that may connect.",
+            tr("Address: {host} opens the server to your network.").format(host=host),
+            tr("Choose a password for it, or name the addresses that may connect."),
         )
     others = {
         "model": model_path(form.model),
@@ -100,9 +104,9 @@ def settings_of(form: Form, base: Settings) -> Settings:
 
 
 def _check_field(name: str, value: str) -> None:
-    label = FIELD_NAMES[name]
+    label = tr(FIELD_NAMES[name])
     if not value:
-        raise SettingsError(f"{label}: the field is empty.")
+        raise SettingsError(tr("{field}: the field is empty.").format(field=label))
     if name == "host":
         return
     try:
@@ -213,7 +217,7 @@ def form_view(
         can_restart=running and changed and pending is Pending.NONE and bool(form.model.strip()),
         memory=memory_view(inspection.forecast),
         reserve_position=min(round(form.reservevram * RESERVE_STEPS), LARGEST_RESERVE),
-        reserve_text=f"{form.reservevram:g} GB",
+        reserve_text=tr("{size:g} GB").format(size=form.reservevram),
         template_line=_template_line(inspection),
         template_tone=_template_tone(inspection),
         preview=inspection.preview.text or inspection.preview.problem if inspection.preview else "",
@@ -237,24 +241,27 @@ def _template_tone(inspection: Inspection) -> Tone:
 
 
 def _options_title(changed: int) -> str:
-    return f"More options ({changed} changed)" if changed else "More options"
+    return tr("More options ({count} changed)").format(count=changed) if changed else tr("More options")
 
 
 def _model_line(form: Form, inspection: Inspection) -> str:
     if not form.model.strip():
-        return "Choose a GGUF model file to start."
+        return tr("Choose a GGUF model file to start.")
     if inspection.problem:
         return inspection.problem
     if inspection.file is None:
-        return "Reading the file…"
+        return tr("Reading the file…")
     file = inspection.file
+    layers, trained = file.layers, file.trained_context
     parts = [
         file.architecture,
         file.quantisation,
         size_words(file.size) if file.size else "",
-        f"{file.layers} layers" if file.layers else "",
-        f"trained for {file.trained_context:,} tokens" if file.trained_context else "",
-        "" if file.chat_template else "no instruct template inside",
+        trn("{count} layer", "{count} layers", layers).format(count=layers) if layers else "",
+        trn("trained for {count:,} token", "trained for {count:,} tokens", trained).format(count=trained)
+        if trained
+        else "",
+        "" if file.chat_template else tr("no instruct template inside"),
     ]
     return " · ".join(filter(None, parts))
 
@@ -262,40 +269,46 @@ def _model_line(form: Form, inspection: Inspection) -> str:
 def _layers_text(gpulayers: int, layers: int, forecast: Forecast | None) -> str:
     if gpulayers == AUTO_LAYERS:
         if not forecast:
-            return "Auto"
+            return tr("Auto")
         if len(forecast.pools) == 1:
-            return "Auto: no GPU"
-        return f"Auto: {_layers_text(forecast.gpu_layers, layers, None)}"
+            return tr("Auto: no GPU")
+        return tr("Auto: {layers}").format(layers=_layers_text(forecast.gpu_layers, layers, None))
     if gpulayers == 0:
-        return "CPU only"
+        return tr("CPU only")
     if not layers:
         return str(gpulayers)
-    return f"All {layers}" if gpulayers >= layers else f"{gpulayers} of {layers}"
+    text = tr("All {layers}") if gpulayers >= layers else tr("{count} of {layers}")
+    return text.format(count=gpulayers, layers=layers)
 
 
 def _context_hint(tokens: int | None, file: ModelFile | None) -> tuple[str, Tone]:
     if tokens is None:
-        return "The context size must be a whole number.", Tone.BAD
+        return tr("The context size must be a whole number."), Tone.BAD
     if file and 0 < file.trained_context < tokens:
-        return f"More than the {file.trained_context:,} tokens this model was trained for.", Tone.BUSY
-    return "Tokens, shared by all requests that run at the same time.", Tone.QUIET
+        more = trn(
+            "More than the {count:,} token this model was trained for.",
+            "More than the {count:,} tokens this model was trained for.",
+            file.trained_context,
+        )
+        return more.format(count=file.trained_context), Tone.BUSY
+    return tr("Tokens, shared by all requests that run at the same time."), Tone.QUIET
 
 
 def _address_hint(host: str) -> str:
     if is_loopback(host):
-        return "Only programs on this PC can connect."
-    return "Other devices in your network can connect too, with the password."
+        return tr("Only programs on this PC can connect.")
+    return tr("Other devices in your network can connect too, with the password.")
 
 
 def _start_button(form: Form, running: bool, pending: Pending) -> ButtonView:
     if pending is Pending.STARTING:
-        return ButtonView("Starting…", ButtonRole.BUSY, enabled=False)
+        return ButtonView(tr("Starting…"), ButtonRole.BUSY, enabled=False)
     if pending is Pending.STOPPING:
-        return ButtonView("Stopping…", ButtonRole.BUSY, enabled=False)
+        return ButtonView(tr("Stopping…"), ButtonRole.BUSY, enabled=False)
     if running:
-        return ButtonView("Stop", ButtonRole.STOP, enabled=True)
+        return ButtonView(tr("Stop"), ButtonRole.STOP, enabled=True)
     ready = bool(form.model.strip())
-    return ButtonView("Start", ButtonRole.START if ready else ButtonRole.BUSY, enabled=ready)
+    return ButtonView(tr("Start"), ButtonRole.START if ready else ButtonRole.BUSY, enabled=ready)
 
 
 def _tokens(typed: str) -> int | None:
@@ -307,11 +320,11 @@ def _tokens(typed: str) -> int | None:
 
 def help_of(setting: str) -> str:
     """A setting's own sentence, for a tooltip."""
-    return next(rule_of(field).help for field in dataclasses.fields(Settings) if field.name == setting)
+    return next(tr(rule_of(field).help) for field in dataclasses.fields(Settings) if field.name == setting)
 
 
 def template_label(setting: str) -> str:
     """How the template menu shows a preset's name, a file, or the text of a template."""
     if setting.lower() in ("", "autoguess"):
-        return "From the model file (AutoGuess)"
-    return "Your own text" if setting.lstrip().startswith("{") else os.path.basename(setting)
+        return tr("From the model file (AutoGuess)")
+    return tr("Your own text") if setting.lstrip().startswith("{") else os.path.basename(setting)

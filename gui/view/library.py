@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gui.language import tr
 from gui.view.forecast import fit_words, memory_view
 from gui.view.looks import NOTHING, ListLine, Tone
 from gui.view.words import size_words
@@ -33,12 +34,12 @@ def library_lines(entries: Mapping[str, ShelfEntry], recent: Sequence[str], want
 def nothing_found(entries: Mapping[str, ShelfEntry], lines: Sequence[ListLine], *, searching: bool) -> str:
     """What stands under the list where it is empty, or still grows."""
     if searching:
-        return "Looking for models…"
+        return tr("Looking for models…")
     if lines:
         return ""
     if entries:
-        return "No model's name has that in it."
-    return "No models yet. Add a folder that has GGUF files in it, or drop one onto this window."
+        return tr("No model's name has that in it.")
+    return tr("No models yet. Add a folder that has GGUF files in it, or drop one onto this window.")
 
 
 def details(entry: ShelfEntry | None) -> tuple[str, Tone]:
@@ -54,10 +55,10 @@ def details(entry: ShelfEntry | None) -> tuple[str, Tone]:
 def _line(entry: ShelfEntry, recent: bool) -> ListLine:
     name = f"{'★ ' if recent else ''}{os.path.basename(entry.path).removesuffix('.gguf')}"
     if entry.problem:
-        return ListLine(entry.path, (name, "cannot be used", "", "", "", "", NOTHING), Tone.BAD)
+        return ListLine(entry.path, (name, tr("cannot be used"), "", "", "", "", NOTHING), Tone.BAD)
     file = entry.file
     if file is None:
-        return ListLine(entry.path, (name, "being read…", "", "", "", "", ""), Tone.QUIET)
+        return ListLine(entry.path, (name, tr("being read…"), "", "", "", "", ""), Tone.QUIET)
     words, tone = fit_words(entry.forecast)
     cells = (
         name,
@@ -65,7 +66,7 @@ def _line(entry: ShelfEntry, recent: bool) -> ListLine:
         size_words(file.size),
         file.quantisation or NOTHING,
         f"{file.trained_context:,}" if file.trained_context else NOTHING,
-        "its own" if file.chat_template else "none",
+        tr("its own") if file.chat_template else tr("none"),
         words,
     )
     return ListLine(entry.path, cells, Tone.BAD if tone is Tone.BAD else Tone.QUIET)

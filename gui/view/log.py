@@ -13,7 +13,6 @@ from typing import Final
 
 import psutil
 
-from gui.view.words import size_words
 from server import VERSION
 from server.settings import Settings, rule_of
 from server.snapshot import Snapshot
@@ -61,7 +60,7 @@ def bug_report(settings: Settings, snapshot: Snapshot, entries: Sequence[LogEntr
     parts = [
         f"Tavernkeep {VERSION} on {platform.platform()}, Python {platform.python_version()}",
         ", ".join(f"{package} {_version(package)}" for package in _PACKAGES),
-        f"{psutil.cpu_count(logical=False) or '?'} cores, {size_words(psutil.virtual_memory().total)} of memory",
+        f"{psutil.cpu_count(logical=False) or '?'} cores, {psutil.virtual_memory().total / 1e9:.1f} GB of memory",
         "",
         f"State: {snapshot.state.value}. {snapshot.sentence}".rstrip(),
         *_model(snapshot),

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from gui.language import N_
+
 NOTHING: Final = "—"
 
 
@@ -29,15 +31,15 @@ class ButtonRole(enum.Enum):
 
 
 class Page(enum.Enum):
-    """The pages, in their order; the value is what their button says."""
+    """The pages, in their order; the value is what their button says in English."""
 
-    LAUNCH = "Launch"
-    LIBRARY = "Library"
-    HUB = "Get models"
-    LIVE = "Live"
-    CONNECT = "Connect"
-    LOG = "Log"
-    OPTIONS = "Options"
+    LAUNCH = N_("Launch")
+    LIBRARY = N_("Library")
+    HUB = N_("Get models")
+    LIVE = N_("Live")
+    CONNECT = N_("Connect")
+    LOG = N_("Log")
+    OPTIONS = N_("Options")
 
 
 class Pending(enum.Enum):

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from gui.language import tr, trn
 from gui.view.looks import NOTHING, Pending, Tone
-from gui.view.words import count_words, counted, size_words
+from gui.view.words import count_words, size_words
 from server.events import EngineState, EngineStats, ModelInfo
 from server.snapshot import RequestRow, Snapshot, TemplateInfo
 
@@ -66,18 +67,18 @@ def status_view(snapshot: Snapshot, pending: Pending, notice: str) -> StatusView
         numbers=not problem or ready,
         busy=ready and stats.decode_speed > 0,
         speed=_speed(stats.decode_speed) if ready else "0.0",
-        speed_unit=_speed_unit(stats.threads, snapshot.threads) if ready else "tokens/s",
-        prompt_speed=f"prompts {f'{stats.prompt_speed:,.0f} tokens/s' if ready else NOTHING}",
+        speed_unit=_speed_unit(stats.threads, snapshot.threads) if ready else tr("tokens/s"),
+        prompt_speed=_prompt_speed(stats.prompt_speed) if ready else tr("prompts —"),
         replies=_replies(stats, snapshot.replies) if ready else _sent(snapshot.replies),
-        trimmed_name="Cut from prompts" if trimming else "Prompts cut",
+        trimmed_name=tr("Cut from prompts") if trimming else tr("Prompts cut"),
         trimmed=trimming or _trimmed(snapshot),
         trimming=bool(trimming),
         cached=_share(stats.cached_tokens, stats.prompt_tokens) if ready else NOTHING,
-        context=f"{stats.cells_used:,} of {stats.cells_total:,}" if ready and stats.cells_total else NOTHING,
+        context=_context(stats) if ready and stats.cells_total else NOTHING,
         context_fill=min(1.0, stats.cells_used / stats.cells_total) if ready and stats.cells_total else 0.0,
         kept=_kept(stats) if ready else NOTHING,
         drafts=_share(stats.accepted, stats.drafted) if ready and stats.drafted else "",
-        model=snapshot.model.name if snapshot.model else "none loaded",
+        model=snapshot.model.name if snapshot.model else tr("none loaded"),
         model_detail=_model_detail(snapshot.model) if snapshot.model else "",
         template=_template(snapshot.template) if snapshot.template else "",
         template_tip=_template_tip(snapshot.template) if snapshot.template else "",
@@ -89,30 +90,31 @@ def status_view(snapshot: Snapshot, pending: Pending, notice: str) -> StatusView
 
 def _headline(snapshot: Snapshot, pending: Pending, notice: str) -> tuple[str, Tone]:
     if pending is Pending.STOPPING:
-        return "Stopping…", Tone.BUSY
+        return tr("Stopping…"), Tone.BUSY
     if snapshot.state is EngineState.LOADING:
-        return f"Loading… {math.floor(snapshot.progress * 100)} %", Tone.BUSY
+        return tr("Loading… {percent} %").format(percent=math.floor(snapshot.progress * 100)), Tone.BUSY
     if pending is Pending.STARTING:
-        return "Starting…", Tone.BUSY
+        return tr("Starting…"), Tone.BUSY
     if snapshot.state is EngineState.READY:
-        return f"Ready on {snapshot.address}" if snapshot.address else "Ready", Tone.GOOD
+        ready = tr("Ready on {address}").format(address=snapshot.address) if snapshot.address else tr("Ready")
+        return ready, Tone.GOOD
     if snapshot.state is EngineState.FAILED:
-        return "Failed", Tone.BAD
+        return tr("Failed"), Tone.BAD
     if notice:
-        return "Not started", Tone.BAD
-    return "No model loaded" if snapshot.address else "Stopped", Tone.QUIET
+        return tr("Not started"), Tone.BAD
+    return tr("No model loaded") if snapshot.address else tr("Stopped"), Tone.QUIET
 
 
 def _problem(snapshot: Snapshot, notice: str) -> str:
     sentence = notice
     if not sentence and snapshot.state is EngineState.FAILED:
-        sentence = snapshot.sentence or "The engine ended without saying why."
+        sentence = snapshot.sentence or tr("The engine ended without saying why.")
     return _shortened(sentence)
 
 
 def _shortened(sentence: str) -> str:
     if len(sentence) > LONGEST_PROBLEM:
-        return f"{sentence[:LONGEST_PROBLEM].rstrip()}… (the rest is in the log)"
+        return tr("{beginning}… (the rest is in the log)").format(beginning=sentence[:LONGEST_PROBLEM].rstrip())
     return sentence
 
 
@@ -121,15 +123,21 @@ def _speed(speed: float) -> str:
 
 
 def _speed_unit(threads: int, most: int) -> str:
-    return f"tokens/s · {threads} of {most} threads" if 0 < threads < most else "tokens/s"
+    text = tr("tokens/s · {threads} of {most} threads") if 0 < threads < most else tr("tokens/s")
+    return text.format(threads=threads, most=most)
+
+
+def _prompt_speed(speed: float) -> str:
+    return tr("prompts {speed:,.0f} tokens/s").format(speed=speed)
 
 
 def _replies(stats: EngineStats, replies: int) -> str:
-    return f"{stats.running} running · {stats.waiting} waiting · {_sent(replies)}"
+    text = tr("{running} running · {waiting} waiting · {sent:,} sent")
+    return text.format(running=stats.running, waiting=stats.waiting, sent=replies)
 
 
 def _sent(replies: int) -> str:
-    return f"{replies:,} sent"
+    return tr("{sent:,} sent").format(sent=replies)
 
 
 def _trimming(requests: tuple[RequestRow, ...]) -> str:
@@ -138,34 +146,47 @@ def _trimming(requests: tuple[RequestRow, ...]) -> str:
     if not cuts:
         return ""
     messages = sum(cut.messages for cut in cuts)
-    words = counted(sum(cut.tokens for cut in cuts), "token")
-    return f"{words} ({counted(messages, 'message')})" if messages else words
+    tokens = sum(cut.tokens for cut in cuts)
+    lost = trn("{count:,} token", "{count:,} tokens", tokens).format(count=tokens)
+    whole = trn("{count:,} message", "{count:,} messages", messages).format(count=messages)
+    return f"{lost} ({whole})" if messages else lost
 
 
 def _trimmed(snapshot: Snapshot) -> str:
-    return f"{snapshot.trimmed:,} of {snapshot.replies:,} replies" if snapshot.trimmed else ""
+    if not snapshot.trimmed:
+        return ""
+    return tr("{trimmed:,} of {replies:,} replies").format(trimmed=snapshot.trimmed, replies=snapshot.replies)
+
+
+def _context(stats: EngineStats) -> str:
+    return tr("{used:,} of {total:,}").format(used=stats.cells_used, total=stats.cells_total)
 
 
 def _share(part: int, tokens: int) -> str:
-    return f"{math.floor(100 * part / tokens)} % of {tokens:,} tokens" if tokens else NOTHING
+    if not tokens:
+        return NOTHING
+    share = f"{math.floor(100 * part / tokens)} %"  # "% o" in a message would pass for a printf format
+    return tr("{share} of {count:,} tokens").format(share=share, count=tokens)
 
 
 def _kept(stats: EngineStats) -> str:
-    tokens = f"{stats.cells_cached:,} tokens"
-    return f"{tokens} · {size_words(stats.ram_used)} in RAM" if stats.ram_used else tokens
+    tokens = trn("{count:,} token", "{count:,} tokens", stats.cells_cached).format(count=stats.cells_cached)
+    in_ram = tr("{size} in RAM").format(size=size_words(stats.ram_used))
+    return f"{tokens} · {in_ram}" if stats.ram_used else tokens
 
 
 def _model_detail(model: ModelInfo) -> str:
     parts = [
         model.architecture,
-        f"{count_words(model.parameters)} parameters" if model.parameters else "",
+        tr("{count} parameters").format(count=count_words(model.parameters)) if model.parameters else "",
         model.quantisation,
-        f"on {', '.join(model.devices)}" if model.devices else "",
+        tr("on {devices}").format(devices=", ".join(model.devices)) if model.devices else "",
     ]
     if model.cpu_variant:
         parts[-1] = f"{parts[-1]} ({model.cpu_variant})".strip()
     if model.gpu_layers:
-        parts.append(f"{min(model.gpu_layers, model.layers)} of {model.layers} layers on the GPU")
+        text = tr("{count} of {layers} layers on the GPU")
+        parts.append(text.format(count=min(model.gpu_layers, model.layers), layers=model.layers))
     return " · ".join(filter(None, parts))
 
 

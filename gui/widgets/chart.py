@@ -15,10 +15,10 @@ _GRID_LINES: Final = 2
 
 
 class Chart(Drawing):
-    """Draws samples from left to right; the top of the chart is a round number that they fit under."""
+    """Draws samples from left to right, under a round number that is written as ``top`` says."""
 
-    def __init__(self, parent: tkinter.Misc, *, height: int, unit: str, span: str) -> None:
-        self._unit, self._span = unit, span
+    def __init__(self, parent: tkinter.Misc, *, height: int, top: str, span: str) -> None:
+        self._top, self._span = top, span
         self._samples: tuple[float, ...] = ()
         super().__init__(parent, height=height)
 
@@ -44,5 +44,5 @@ class Chart(Drawing):
             points += (index * step, bottom - (bottom - _MARGIN) * sample / top)
         self.plot.create_polygon(0, bottom, *points, width, bottom, fill=self.tint(theme.AREA), outline="")
         self.plot.create_line(*points, fill=self.tint(theme.ACCENT), width=2)
-        self.plot.create_text(_MARGIN, _MARGIN + 2, text=f"{top:,.0f} {self._unit}", anchor="nw", **self.words())
+        self.plot.create_text(_MARGIN, _MARGIN + 2, text=self._top.format(top=top), anchor="nw", **self.words())
         self.plot.create_text(_MARGIN, bottom - 2, text=self._span, anchor="sw", **self.words())

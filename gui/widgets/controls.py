@@ -12,6 +12,7 @@ from typing import Any, Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import tr
 from gui.view.looks import ButtonRole, ButtonView
 
 _WHEEL: Final = ("<Button-4>", "<Button-5>", "<MouseWheel>")
@@ -100,7 +101,7 @@ class CopyButton(Button):
     def _copy(self) -> None:
         self.clipboard_clear()
         self.clipboard_append(self._copied())
-        self.configure(text="Copied")
+        self.configure(text=tr("Copied"))
         self.after(_COPIED_MS, lambda: self.configure(text=self._name))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import tr
 from gui.view.looks import ButtonRole, ListLine, Tone
 
 _ROW_HEIGHT: Final = 26
@@ -18,7 +19,7 @@ _ROW_HEIGHT: Final = 26
 
 @dataclass(frozen=True)
 class ListColumn:
-    """A column's heading, its width at 100 %, and whether it takes what is left over."""
+    """A column's heading in English, its width at 100 %, and whether it takes what is left over."""
 
     heading: str
     width: int
@@ -50,7 +51,7 @@ class Listing(ctk.CTkFrame):
         self._bar.grid(row=0, column=1, sticky="ns")
         self.tree.configure(yscrollcommand=self._bar.set)
         for column in columns:
-            self.tree.heading(column.heading, text=column.heading, anchor="w")
+            self.tree.heading(column.heading, text=tr(column.heading), anchor="w")
         self.tree.bind("<<TreeviewSelect>>", lambda _: chosen())
         self.tree.bind("<Double-1>", lambda _: opened())
         self.tree.bind("<Return>", lambda _: opened())

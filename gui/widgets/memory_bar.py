@@ -6,6 +6,7 @@ import tkinter
 from typing import Final
 
 from gui import theme
+from gui.language import tr
 from gui.view.forecast import Part
 from gui.widgets.drawing import Drawing
 
@@ -47,5 +48,5 @@ class MemoryBar(Drawing):
             left = right
             top = middle - dot / 2
             self.plot.create_rectangle(text_left, top, text_left + dot, top + dot, fill=colour, outline="")
-            name = self.plot.create_text(text_left + dot + gap, middle, text=part.value, anchor="w", **self.words())
+            name = self.plot.create_text(text_left + dot + gap, middle, text=tr(part.value), anchor="w", **self.words())
             text_left = self.plot.bbox(name)[2] + 2 * gap

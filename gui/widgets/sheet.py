@@ -9,6 +9,7 @@ from typing import Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import tr
 from gui.theme import GAP, PADDING
 from gui.view.looks import ButtonRole
 from gui.widgets.controls import Button
@@ -51,7 +52,7 @@ class Sheet:
         self.text.insert("1.0", text)
         self.text.configure(state="disabled")
         self.text.grid(row=1, column=0, sticky="nsew", padx=PADDING)
-        self._bring_up(title, (("Close", ButtonRole.PLAIN, lambda: None),))
+        self._bring_up(title, ((tr("Close"), ButtonRole.PLAIN, lambda: None),))
 
     def ask(self, title: str, sentence: str, answers: Sequence[tuple[str, ButtonRole, Callable[[], None]]]) -> None:
         """Ask a question; each answer has a text, a look, and what it does."""

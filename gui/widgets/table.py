@@ -10,6 +10,7 @@ from typing import Any, Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.language import tr
 from gui.view.live import RequestLine
 from gui.widgets.controls import Button
 from gui.widgets.display import Label
@@ -20,7 +21,7 @@ _BUTTON_WIDTH: Final = 96
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, its share of the width, and whether numbers stand in it (to the right)."""
+    """A column's heading in English, its share of the width, and whether numbers stand in it (to the right)."""
 
     heading: str
     weight: int
@@ -37,7 +38,7 @@ class Table(ctk.CTkFrame):
         super().__init__(parent, fg_color="transparent", corner_radius=0)
         for place, column in enumerate(columns):
             self.grid_columnconfigure(place, weight=column.weight, uniform="cells")
-            heading = Label(self, column.heading, font=theme.SMALL, colour=theme.DIM, anchor=_anchor(column))
+            heading = Label(self, tr(column.heading), font=theme.SMALL, colour=theme.DIM, anchor=_anchor(column))
             heading.grid(row=0, column=place, sticky="ew", padx=(0, theme.GAP))
         Label(self).grid(row=0, column=len(columns), padx=_BUTTON_WIDTH // 2)
 
@@ -80,7 +81,7 @@ class _Row:
             cell.grid(row=number, column=place, sticky="ew", padx=(0, theme.GAP))
         self.button = Button(
             table,
-            "Cancel",
+            tr("Cancel"),
             lambda: pressed(self._line.request_id) if self._line else None,
             width=_BUTTON_WIDTH,
             height=_ROW_HEIGHT - 4,
