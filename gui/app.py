@@ -400,7 +400,10 @@ class App:
         self._take(snapshot)
         self._history.take(time.monotonic(), snapshot.stats.decode_speed)
         self._cancelled &= {request.request_id for request in snapshot.requests}
-        self._form_changed()  # not every way to edit a field sends an event: X11's middle click does not
+        if self.navigation.page is Page.LAUNCH:
+            self._form_changed()  # not every way to edit a field sends an event: X11's middle click does not
+        else:
+            self._refresh()
 
     def _take(self, snapshot: Snapshot) -> None:
         if self._snapshot.state is not snapshot.state and snapshot.state is EngineState.IDLE:

@@ -18,6 +18,7 @@ from gui.widgets.display import Label, Row
 
 SCALES: Final = (0.0, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)  # 0 is as the display says
 _DRAGGING_MS: Final = 300
+_MODE_LOOK_MS: Final = 10_000  # the toolkit looks every 30 ms whether the mode has changed, which is never by itself
 
 
 class Appearance:
@@ -28,6 +29,7 @@ class Appearance:
         self._chosen = look.scale
         self._timer = ""
         self._changed: Callable[[Look], None] = lambda _: None
+        ctk.AppearanceModeTracker.update_loop_interval = _MODE_LOOK_MS
         # "system" would start a gsettings process every 30 ms on Linux: ask once.
         ctk.set_appearance_mode(appearance or look.appearance or ("dark" if darkdetect.isDark() else "light"))
         self._set_scale(scale or look.scale)

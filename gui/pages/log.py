@@ -16,7 +16,7 @@ from gui.theme import GAP, PADDING
 from gui.view.log import LogEntry, LogFilter, entry_of
 from gui.view.looks import Tone
 from gui.widgets.controls import CopyButton, Entry, Tick
-from gui.widgets.display import Card, Label
+from gui.widgets.display import Card, Label, LongText
 from server.events import LogLine
 
 _LINES_KEPT: Final = 1000
@@ -33,13 +33,12 @@ class LogPage:
         self.frame.grid_columnconfigure(1, weight=1)
         self.frame.grid_rowconfigure(1, weight=1)
         self._build_bar(report)
-        self.text = ctk.CTkTextbox(
+        self.text = LongText(
             self.frame,
+            colour=theme.DIM,
             height=_LEAST_HEIGHT,
             wrap="none",
-            font=theme.LOG,
             fg_color=theme.CARD,
-            text_color=theme.DIM,
             scrollbar_button_color=theme.TRACK,
             scrollbar_button_hover_color=theme.LOCKED,
             corner_radius=theme.RADIUS,

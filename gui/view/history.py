@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 SECONDS: Final = 180
-STEP: Final = 0.5
+STEP: Final = 1.0
 
 
 class History:

@@ -159,6 +159,19 @@ class Tip:
             self._timer = ""
 
 
+class LongText(ctk.CTkTextbox):
+    """A text of many lines, in the log's font.
+
+    The toolkit looks with every change whether it needs scroll bars, and again now and then; the five times a second
+    that it comes with, in sight or not, are a tenth of what the whole window costs.
+    """
+
+    _scrollbar_update_time = 5000
+
+    def __init__(self, parent: tkinter.Misc, *, colour: theme.Colour = theme.TEXT, **look: Any) -> None:
+        super().__init__(parent, font=theme.LOG, text_color=colour, **look)
+
+
 class Bar(ctk.CTkProgressBar):
     """A thin bar filled from 0 to 1."""
 
@@ -169,7 +182,7 @@ class Bar(ctk.CTkProgressBar):
     def show(self, fraction: float) -> None:
         """Fill the bar; changes too small to see are not drawn."""
         shown = self.get()
-        if (abs(fraction - shown) < 0.002 and fraction not in (0.0, 1.0)) or fraction == shown:
+        if (abs(fraction - shown) < 0.005 and fraction not in (0.0, 1.0)) or fraction == shown:
             return
         if (fraction > 0) != (shown > 0):  # an empty bar would still draw its round end
             self.configure(progress_color=theme.ACCENT if fraction > 0 else theme.TRACK)

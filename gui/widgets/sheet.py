@@ -6,14 +6,12 @@ import tkinter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import customtkinter as ctk
-
 from gui import theme
 from gui.language import tr
 from gui.theme import GAP, PADDING
 from gui.view.looks import ButtonRole
 from gui.widgets.controls import Button
-from gui.widgets.display import Card, Label, Row
+from gui.widgets.display import Card, Label, LongText, Row
 
 _TEXT_HEIGHT: Final = 320
 _WIDTH: Final = 620
@@ -30,10 +28,7 @@ class Sheet:
         self.title = Label(self.card, font=theme.CARD_TITLE)
         self.title.grid(row=0, column=0, sticky="ew", padx=PADDING, pady=(PADDING, GAP))
         self.sentence = Label(self.card, wraps=True)
-        self.text = ctk.CTkTextbox(
-            self.card, width=_WIDTH, height=_TEXT_HEIGHT, font=theme.LOG, wrap="word", fg_color=theme.FIELD,
-            text_color=theme.TEXT,
-        )  # fmt: skip
+        self.text = LongText(self.card, width=_WIDTH, height=_TEXT_HEIGHT, wrap="word", fg_color=theme.FIELD)
         self.buttons: list[Button] = []
         self._answers = Row(self.card)
         self._answers.grid(row=2, column=0, sticky="e", padx=PADDING, pady=PADDING)
