@@ -26,7 +26,7 @@ from tests.conftest import Server, settings_for_tests
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 CLIENTS = ("Mantella", "CHIM", "SkyrimNet", "SillyTavern", "OpenAI/Python", "Pantella")
 CHAT = {"messages": [{"role": "user", "content": "Tell me a long story about a dragon."}]}
-COLOURS = 128
+COLOURS = 256
 SECONDS_OF_WORK = 8.0
 
 

@@ -131,6 +131,17 @@ def test_a_click_on_the_icon_brings_the_window_back(in_tray, panel):
 
 
 @on_linux
+def test_a_window_in_the_tray_is_not_drawn_until_it_comes_back(in_tray, panel):
+    in_tray.presence.hide()
+    wait_until(in_tray, lambda: in_tray.presence.out_of_sight)
+    panel.click("Start")
+    wait_until(in_tray, lambda: "Stop" in panel.entries())
+    assert shown(in_tray.status.headline) == "Stopped"
+    panel.click("Open the window")
+    wait_until(in_tray, lambda: shown(in_tray.status.headline).startswith("Ready"))
+
+
+@on_linux
 def test_closing_keeps_serving_in_the_tray_and_quitting_from_there_ends_all(in_tray, panel, controller):
     in_tray.start()
     wait_until(in_tray, lambda: in_tray._snapshot.address)
