@@ -254,9 +254,10 @@ def test_a_reply_without_a_length_is_bounded(server: Server) -> None:
 
 def test_a_stop_text_that_is_a_special_token_is_neither_spoken_nor_passed(server: Server) -> None:
     prompt = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"
-    body = {"prompt": prompt, "max_length": 200, "temperature": 0, "stop_sequence": ["<|im_end|>"], "trim_stop": True}
-    heard = talk(server, body)
-    assert "<|im" not in heard.spoken
+    # Left to itself the model ends its turn sooner or later, which depends on the processor's rounding.
+    body = {"prompt": prompt, "max_length": 200, "grammar": 'root ::= "Hi."', "stop_sequence": ["<|im_end|>"]}
+    heard = talk(server, {**body, "trim_stop": True})
+    assert heard.spoken == "Hi."
     assert heard.frames[-1]["finish_reason"] == "stop"
 
 
