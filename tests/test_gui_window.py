@@ -491,6 +491,14 @@ def test_running_requests_are_listed_with_their_clients_and_numbers(app, control
     assert not app.live.quiet.winfo_ismapped()
 
 
+def test_a_long_name_stays_in_its_column(app, controller):
+    controller.state = dataclasses.replace(READY, requests=(row(7, client="Mozilla/5.0 (X11; Linux x86_64) " * 9),))
+    app.navigation.go(Page.LIVE)
+    wait_until(app, lambda: app.live.table.rows and app.live.table.rows[0].cells[1].winfo_width() > 1)
+    client, route = app.live.table.rows[0].cells[:2]
+    assert client.winfo_x() + client.winfo_width() <= route.winfo_x()
+
+
 def test_a_request_is_cancelled_by_its_button(app, controller):
     controller.state = dataclasses.replace(READY, requests=(row(7), row(8)))
     app.navigation.go(Page.LIVE)

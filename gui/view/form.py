@@ -11,10 +11,9 @@ from typing import Final
 from gui.language import N_, tr, trn
 from gui.view import advanced
 from gui.view.forecast import MemoryView, memory_view
-from gui.view.looks import ButtonRole, ButtonView, Pending, Tone
+from gui.view.looks import RUNNING, ButtonRole, ButtonView, Pending, Tone
 from gui.view.words import plain_number, size_words
 from server.errors import SettingsError
-from server.events import EngineState
 from server.settings import Settings, from_mapping, is_loopback, rule_of
 from server.snapshot import Forecast, ModelFile, Preview, Snapshot
 
@@ -198,7 +197,7 @@ def form_view(
     stops = context_stops(file.trained_context if file else 0)
     tokens = _tokens(form.contextsize)
     hint, tone = _context_hint(tokens, file)
-    running = snapshot.state in (EngineState.LOADING, EngineState.READY)
+    running = snapshot.state in RUNNING
     return FormView(
         locked=pending is not Pending.NONE,
         model_line=_model_line(form, inspection),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gui.language import N_
+from server.events import EngineState
 
+RUNNING: Final = (EngineState.LOADING, EngineState.READY)  # a model is there or on its way
 NOTHING: Final = "—"
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final
 
 from gui.language import tr
-from gui.view.looks import Pending, Tone
+from gui.view.looks import RUNNING, Pending, Tone
 from gui.view.status import StatusView
 from server.events import EngineState
-
-SERVING: Final = (EngineState.LOADING, EngineState.READY)
 
 
 class TrayAction(enum.Enum):
@@ -44,18 +41,15 @@ class TrayView:
 
 def tray_view(status: StatusView, state: EngineState, pending: Pending) -> TrayView:
     """What the tray shows now."""
-    idle = pending is Pending.NONE
-    if state in SERVING:
-        switch = TrayEntry(TrayAction.STOP, tr("Stop"), idle)
-    else:
-        switch = TrayEntry(TrayAction.START, tr("Start"), idle)
-    model = status.model if state in SERVING else ""
+    running = state in RUNNING
+    switch = (TrayAction.STOP, tr("Stop")) if running else (TrayAction.START, tr("Start"))
+    model = status.model if running else ""
     return TrayView(
         status.tone,
         " · ".join(filter(None, (f"Tavernkeep: {status.headline}", model, status.problem))),
         (
             TrayEntry(TrayAction.OPEN, tr("Open the window")),
-            switch,
+            TrayEntry(*switch, pending is Pending.NONE),
             TrayEntry(TrayAction.COPY, tr("Copy the address"), bool(status.openai_address)),
             TrayEntry(TrayAction.QUIT, tr("Stop and quit")),
         ),

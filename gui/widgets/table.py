@@ -29,7 +29,7 @@ class Column:
 
 
 class Table(ctk.CTkFrame):
-    """The cells of a line lie on one canvas of Tk: many times cheaper to change than the toolkit's labels."""
+    """The cells are Tk's own labels: many times cheaper to change than the toolkit's."""
 
     def __init__(self, parent: tkinter.Misc, columns: Sequence[Column], pressed: Callable[[int], None]) -> None:
         self._columns = columns
@@ -57,7 +57,6 @@ class Table(ctk.CTkFrame):
             text=str(self._apply_appearance_mode(theme.TEXT)),
             ground=str(self._apply_appearance_mode(theme.CARD)),
             font=self._apply_font_scaling(theme.SMALL),
-            gap=self._apply_widget_scaling(theme.GAP),
         )
 
     def _set_appearance_mode(self, mode_string: str) -> None:
@@ -75,14 +74,11 @@ class _Row:
     """The widgets of one line, which show one request after the other."""
 
     def __init__(self, table: Table, columns: Sequence[Column], number: int, pressed: Callable[[int], None]) -> None:
-        self._columns = columns
         self._texts = [""] * len(columns)
         self._line: RequestLine | None = None
-        self._gap = 0.0
-        self.cells = tkinter.Canvas(table, width=1, height=1, borderwidth=0, highlightthickness=0)
-        self._items = [self.cells.create_text(0, 0, anchor=_anchor(column)) for column in columns]
-        self.cells.bind("<Configure>", self._place)
-        self.cells.grid(row=number, column=0, columnspan=len(columns), sticky="nsew")
+        self.cells = [tkinter.Label(table, width=1, borderwidth=0, anchor=_anchor(column)) for column in columns]
+        for place, cell in enumerate(self.cells):
+            cell.grid(row=number, column=place, sticky="ew", padx=(0, theme.GAP))
         self.button = Button(
             table,
             tr("Cancel"),
@@ -92,6 +88,7 @@ class _Row:
             font=theme.SMALL,
         )
         self.button.grid(row=number, column=len(columns), pady=2)
+        self._widgets: tuple[tkinter.Grid, ...] = (*self.cells, self.button)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -102,36 +99,25 @@ class _Row:
         if line == self._line:
             return
         if self._line is None:
-            self.cells.grid()
-            self.button.grid()
+            for widget in self._widgets:
+                widget.grid()
         self._line = line
         for place, text in enumerate(line.cells):
             if text != self._texts[place]:
                 self._texts[place] = text
-                # Half the cost of itemconfigure(), whose arguments may be anything.
-                self.cells.tk.call(self.cells, "itemconfigure", self._items[place], "-text", text)
+                cell = self.cells[place]
+                cell.tk.call(cell, "configure", "-text", text)  # half the cost of cell.configure()
         self.button.show(line.cancel)
 
     def hide(self) -> None:
         if self._line is not None:
             self._line = None
-            self.cells.grid_remove()
-            self.button.grid_remove()
+            for widget in self._widgets:
+                widget.grid_remove()
 
-    def paint(self, *, text: str, ground: str, font: Any, gap: float) -> None:
-        self._gap = gap
-        self.cells.configure(bg=ground)
-        self.cells.itemconfigure("all", fill=text, font=font)
-        self._place(None)
-
-    def _place(self, _: tkinter.Event[tkinter.Misc] | None) -> None:
-        width, middle = self.cells.winfo_width(), self.cells.winfo_height() / 2
-        share = width / sum(column.weight for column in self._columns)
-        left = 0.0
-        for item, column in zip(self._items, self._columns, strict=True):
-            right = left + share * column.weight
-            self.cells.coords(item, right - self._gap if column.number else left, middle)
-            left = right
+    def paint(self, *, text: str, ground: str, font: Any) -> None:
+        for cell in self.cells:
+            cell.configure(fg=text, bg=ground, font=font)
 
 
 def _anchor(column: Column) -> Any:
