@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -118,6 +119,12 @@ def read_to_end(connection: socket.socket) -> bytes:
 def settings_for_tests(**changes: Any) -> Settings:
     """The starter model on a free port, with as few threads as the machine can spare."""
     return Settings(**{"model": str(STARTER), "port": 0, "contextsize": 2048, "threads": 2, **changes})
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

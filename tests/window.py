@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import shutil
@@ -27,6 +28,7 @@ def open_window(controller):
         pytest.skip("no display, and Xvfb is not installed")
     from gui.app import App
 
+    gc.collect()  # here, on Tk's thread: a font of a closed window that another thread collects waits a second for it
     apps, errors = [], []
 
     def open_one(settings=None, **look):
