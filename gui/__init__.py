@@ -1,5 +1,6 @@
 """The window. It talks to :class:`server.controller.Controller` and knows nothing else of the server.
 
+alert        a sentence in a box, for a start that ends before there is a window
 mainloop     shows the window until it is closed; the launcher calls ``run``
 app          builds the window, owns start, stop and close
 model_desk   finds out about the chosen model: its file, its room, its template
@@ -8,7 +9,7 @@ appearance   how large everything is, and light or dark
 presence     how the window comes and goes: to the front, put away, closed
 instance     one window for each user: a second start wakes the first
 autostart    starting with the system
-navigation   the pages and the buttons that lead to them
+navigation   the buttons that lead to the pages, each of which is built when it is first needed
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
 shelf        finds the models in the user's folders, and reads them one by one
 memory       what the window remembers from one start to the next

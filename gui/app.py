@@ -9,6 +9,7 @@ import time
 import tkinter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ from gui.pages.launch import LaunchActions, LaunchCard
 from gui.pages.library import LibraryActions, LibraryPage
 from gui.pages.live import LivePage
 from gui.pages.log import LogPage
+from gui.pages.options import OptionsPage
 from gui.pages.status import StatusCard
 from gui.presence import Presence, PresenceActions
 from gui.shelf import Shelf
@@ -38,22 +40,23 @@ from gui.view.history import History
 from gui.view.hub import DownloadLine
 from gui.view.library import details, library_lines, nothing_found
 from gui.view.live import live_view
-from gui.view.log import bug_report
+from gui.view.log import LogBook, bug_report
 from gui.view.looks import Page, Pending
 from gui.view.status import status_view
 from gui.view.tray import tray_view
 from gui.widgets.display import Label, Row
-from gui.widgets.drops import accept_drops
+from gui.widgets.drops import accept_files
 from server.errors import SettingsError
 from server.events import EngineState, LogLine
 from server.settings import Settings
-from server.snapshot import DownloadPhase, ModelFile, Snapshot
+from server.snapshot import ClientGuide, DownloadPhase, ModelFile, Snapshot
 
 if TYPE_CHECKING:
     from server.controller import Controller
 
 TITLE: Final = "Tavernkeep"
 CONFIGURATIONS: Final = (".kcpps", ".kcppt")
+_BETWEEN_PAGES_MS: Final = 50
 _LONGEST_STOP_MS: Final = 10_000
 logger = logging.getLogger("tavernkeep.window")
 
@@ -81,6 +84,7 @@ class App:
         self._notice = ""
         self._memory = memory or Memory()
         self._history = History()
+        self._log_book = LogBook()
         self._cancelled: set[int] = set()
         self._outcomes: dict[str, Outcome] = {}
         self._closing = False
@@ -91,7 +95,7 @@ class App:
         self.appearance = Appearance(self.root, look, appearance=appearance, scale=scale)
         self._dress_window()
         self.pump = EventPump(self.root, controller, self._tick)
-        actions = PresenceActions(self._use_model, self.start, self._stop, lambda: self._snapshot.address, self.close)
+        actions = PresenceActions(self._use_file, self.start, self._stop, lambda: self._snapshot.address, self.close)
         self.presence = Presence(self.root, self.pump, self._memory, actions)
         self.hub_desk = HubDesk(self.pump, controller, self._refresh)
         self.shelf = Shelf(self.pump, controller, self._memory, self._refresh)
@@ -104,7 +108,7 @@ class App:
         self._meant_by: Form | None = None
         self._meant: Settings | None = None
         self.desk.scan()
-        accept_drops(self.root, self._dropped)
+        accept_files(self.root, self._dropped)
         self._form_changed()
 
     def close(self) -> None:
@@ -124,6 +128,8 @@ class App:
         self.root.minsize(*theme.SMALLEST_WINDOW)
         self.root.geometry("{}x{}".format(*theme.WINDOW_SIZE))
         self.root.title(TITLE)
+        if sys.getfilesystemencoding() == "utf-8":  # where no language is set, Tcl would take names of files for ASCII
+            self.root.tk.call("encoding", "system", "utf-8")
         if sys.platform == "win32":
             self.root.iconbitmap(theme.ICONS / "tavernkeep.ico")
         else:
@@ -142,35 +148,65 @@ class App:
         header.grid(row=0, column=0, sticky="ew", padx=PADDING, pady=GAP)
         header.grid_columnconfigure(2, weight=1)
         Label(header, TITLE, font=theme.PAGE_TITLE).grid(row=0, column=0, sticky="w", padx=(0, PADDING))
-        self.navigation = Navigation(header, self._page_changed)
+        self.navigation = Navigation(header, self._builders(), _place, self._page_changed)
         self.navigation.frame.grid(row=0, column=1)
         self.state = Label(header, anchor="e")
         self.state.grid(row=0, column=2, sticky="ew", padx=GAP)
-        start = self._build_launch_page()
-        self.library = LibraryPage(
-            root,
-            LibraryActions(self._refresh, self._use_model, self.shelf.add, self.shelf.remove, self.shelf.look),
-        )
-        self.hub = HubPage(root, self._hub_actions())
-        self.live = LivePage(root, self._cancel)
-        self.guides = {guide.key: guide for guide in self._controller.clients()}
-        actions = ConnectActions(self._refresh, self._test_client, self._write_config)
-        self.connect = ConnectPage(root, tuple(self.guides.values()), actions)
-        self.log = LogPage(root, self._bug_report)
-        self.options = self.presence.build(root, lambda parent: self.appearance.build(parent, self._look_changed))
-        pages: dict[Page, Any] = {
-            Page.LAUNCH: start,
-            Page.LIBRARY: self.library.frame,
-            Page.HUB: self.hub.frame,
-            Page.LIVE: self.live.frame,
-            Page.CONNECT: self.connect.frame,
-            Page.LOG: self.log.frame,
-            Page.OPTIONS: self.options.frame,
-        }
-        for page, frame in pages.items():
-            frame.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))
-            self.navigation.add(page, frame)
         self.sheet = self.presence.sheet
+
+    def _builders(self) -> dict[Page, Callable[[], Any]]:
+        return {
+            Page.LAUNCH: self._build_launch_page,
+            Page.LIBRARY: lambda: self.library.frame,
+            Page.HUB: lambda: self.hub.frame,
+            Page.LIVE: lambda: self.live.frame,
+            Page.CONNECT: lambda: self.connect.frame,
+            Page.LOG: lambda: self.log.frame,
+            Page.OPTIONS: lambda: self.options.frame,
+        }
+
+    @cached_property
+    def library(self) -> LibraryPage:
+        """The models on this PC."""
+        shelf = self.shelf
+        actions = LibraryActions(self._refresh, self._use_model, shelf.add, shelf.remove, shelf.look)
+        return LibraryPage(self.root, actions)
+
+    @cached_property
+    def hub(self) -> HubPage:
+        """The page to get models."""
+        return HubPage(self.root, self._hub_actions())
+
+    @cached_property
+    def live(self) -> LivePage:
+        """Figures and requests."""
+        return LivePage(self.root, self._cancel)
+
+    @cached_property
+    def connect(self) -> ConnectPage:
+        """What to enter into other programs."""
+        actions = ConnectActions(self._refresh, self._test_client, self._write_config)
+        return ConnectPage(self.root, tuple(self.guides.values()), actions)
+
+    @cached_property
+    def guides(self) -> dict[str, ClientGuide]:
+        """The programs on the connect page."""
+        return {guide.key: guide for guide in self._controller.clients()}
+
+    @cached_property
+    def log(self) -> LogPage:
+        """The last lines of the log."""
+        return LogPage(self.root, self._log_book, self._bug_report)
+
+    @cached_property
+    def options(self) -> OptionsPage:
+        """How the window looks, and how it comes and goes."""
+        return self.presence.build(self.root, lambda parent: self.appearance.build(parent, self._look_changed))
+
+    def build_in_advance(self) -> None:
+        """Build the pages that are not in sight, one at a time, so that the window answers in between."""
+        if not self.closed and self.navigation.build_next():
+            self.root.after(_BETWEEN_PAGES_MS, self.build_in_advance)
 
     def _hub_actions(self) -> HubActions:
         desk = self.hub_desk
@@ -209,6 +245,8 @@ class App:
 
     def start(self) -> None:
         """Start what the form says; what the Start button does."""
+        if self._closing:
+            return
         self._notice = ""
         try:
             settings = settings_of(self.launch.form, self._settings)
@@ -249,16 +287,19 @@ class App:
         )
 
     def _dropped(self, paths: Sequence[str]) -> None:
-        """Files and folders that were dropped onto the window: models, configurations, folders of models."""
         for path in paths:
-            if os.path.isdir(path):
-                self.shelf.add(path)
-                self.navigation.go(Page.LIBRARY)
-            elif path.lower().endswith(CONFIGURATIONS):
-                self._import_settings(path)
-                self.navigation.go(Page.LAUNCH)
-            else:
-                self._use_model(path)
+            self._use_file(path)
+
+    def _use_file(self, path: str) -> None:
+        """What was dropped onto the window, or opened with it: a model, a configuration, a folder of models."""
+        if os.path.isdir(path):
+            self.shelf.add(path)
+            self.navigation.go(Page.LIBRARY)
+        elif path.lower().endswith(CONFIGURATIONS):
+            self._import_settings(path)
+            self.navigation.go(Page.LAUNCH)
+        else:
+            self._use_model(path)
 
     def _page_changed(self) -> None:
         if self.navigation.page is Page.LIBRARY:
@@ -297,7 +338,7 @@ class App:
         self.pump.submit(Lane.SAVING, lambda: export(path, settings), self._action_done, self._action_failed)
 
     def _bug_report(self) -> str:
-        return bug_report(self._controller.settings, self._snapshot, tuple(self.log.entries))
+        return bug_report(self._controller.settings, self._snapshot, tuple(self._log_book.entries))
 
     def _test_client(self) -> None:
         key = self.connect.key
@@ -396,7 +437,7 @@ class App:
     # --- what happens ---------------------------------------------------------------------------------------
 
     def _tick(self, snapshot: Snapshot, lines: list[LogLine]) -> None:
-        self.log.append(lines)
+        self._log_book.add(lines)
         self._take(snapshot)
         self._history.take(time.monotonic(), snapshot.stats.decode_speed)
         self._cancelled &= {request.request_id for request in snapshot.requests}
@@ -437,6 +478,8 @@ class App:
             )
         elif page is Page.LIVE:
             self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)
+        elif page is Page.LOG:
+            self.log.show()
         elif page is Page.CONNECT:
             key = self.connect.key
             self.connect.show(connect_view(self.guides[key], self._snapshot, self._outcomes.get(key, Outcome())))
@@ -465,3 +508,7 @@ class App:
         for timer in self.root.tk.splitlist(self.root.tk.eval("after info")):
             self.root.tk.call("after", "cancel", timer)
         self.root.destroy()
+
+
+def _place(page: Any) -> None:
+    page.grid(row=1, column=0, sticky="nsew", padx=CARD_GAP, pady=(0, CARD_GAP))

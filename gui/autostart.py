@@ -18,8 +18,10 @@ _WINDOWS_KEY: Final = r"Software\Microsoft\Windows\CurrentVersion\Run"
 
 def command() -> tuple[str, ...]:
     """What starts this program."""
-    frozen = getattr(sys, "frozen", False)
-    return (sys.executable,) if frozen else (sys.executable, str(LAUNCHER))
+    if not getattr(sys, "frozen", False):
+        return (sys.executable, str(LAUNCHER))
+    program = Path(sys.executable)  # of the two, the one that opens no console
+    return (str(program.with_name(NAME + program.suffix)),)
 
 
 def enabled() -> bool:

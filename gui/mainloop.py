@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import tkinter
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -18,40 +20,57 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tavernkeep.window")
 
 
-def run(controller: Controller, settings: Settings, *, start: bool) -> int:
+class NoDisplay(Exception):
+    """There is no display to show a window on."""
+
+
+def run(controller: Controller, settings: Settings, opened: str = "", *, start: bool) -> bool:
     """Show the window until it is closed; with ``start`` as if Start had been pressed at once.
 
-    If there is one already, that is brought to the front. Raises ``tkinter.TclError`` when there is no display.
+    If there is one already, that is brought to the front and uses the ``opened`` file; False then. Raises
+    :class:`NoDisplay`.
     """
     memory = Memory(default_file())
     apps: list[App] = []
     instance: Instance | None = None
+    file = opened or (os.path.abspath(settings.model) if settings.model else "")
     try:
-        instance = claim(settings.model, lambda model: apps[0].presence.wake(model) if apps else None)
+        instance = claim(file, lambda message: apps[0].presence.wake(message) if apps else None)
     except (OSError, Timeout) as error:
         logger.warning("Whether there is another window cannot be found out: %s", error)
     else:
         if instance is None:
             print("tavernkeep: It runs already; its window was brought to the front.")
-            return 0
+            return False
     try:
-        apps.append(App(controller, settings, memory=memory))
+        apps.append(_open(controller, settings, memory))
         _show(apps[0], start=start or memory.habits.serve, minimised=memory.habits.minimised)
         if not apps[0].closed:
             controller.stop()
     finally:
         if instance:
             instance.close()
-    return 0
+    return True
+
+
+def _open(controller: Controller, settings: Settings, memory: Memory) -> App:
+    try:
+        return App(controller, settings, memory=memory)
+    except tkinter.TclError as error:
+        if "display" in str(error):  # all that Tk says is "no display name" or "couldn't connect to display"
+            raise NoDisplay from error
+        raise
 
 
 def _show(app: App, *, start: bool, minimised: bool) -> None:
-    app.presence.join_tray()
     if minimised:
         app.presence.hide()
-    if start:
-        app.start()
     try:
+        app.root.update()  # in sight, before anything else takes time
+        app.presence.join_tray()
+        if start:
+            app.start()
+        app.build_in_advance()
         app.root.mainloop()
     except KeyboardInterrupt:
         logger.info("Stopped from the terminal.")

@@ -27,7 +27,7 @@ logger = logging.getLogger("tavernkeep.window")
 class PresenceActions:
     """What the app does when it is asked from outside; ``close`` stops everything."""
 
-    use_model: Callable[[str], None]
+    use_file: Callable[[str], None]
     start: Callable[[], None]
     stop: Callable[[], None]
     address: Callable[[], str]
@@ -46,6 +46,7 @@ class Presence:
         self._tray_view: TrayView | None = None
         self._in_tray = False
         self._hidden = False
+        self._page: OptionsPage | None = None
         self.sheet = Sheet(root)
         root.bind("<Map>", self._mapped, add=True)
 
@@ -53,6 +54,7 @@ class Presence:
         """The page where all this is chosen, and the look."""
         actions = OptionsActions(self._keep, self._set_autostart)
         self._page = OptionsPage(parent, self._memory.habits, look, actions)
+        self._page.show_tray(self._in_tray)
         return self._page
 
     def join_tray(self) -> None:
@@ -80,13 +82,13 @@ class Presence:
         """Whether nothing needs to be drawn. Some window managers do not minimise; there it stays in sight."""
         return self._hidden and not self._root.winfo_viewable()
 
-    def wake(self, model: str) -> None:
-        """Come to the front, and choose ``model`` if it is not ""; from any thread."""
+    def wake(self, file: str) -> None:
+        """Come to the front, and use the model or configuration ``file`` if it is not ""; from any thread."""
 
         def come() -> None:
             self._come()
-            if model:
-                self._actions.use_model(model)
+            if file:
+                self._actions.use_file(file)
 
         self._pump.call(come)
 
@@ -120,11 +122,13 @@ class Presence:
 
     def show_autostart(self) -> None:
         """Show on the page whether the program starts with the system."""
-        self._page.show_autostart(autostart.enabled())
+        if self._page:
+            self._page.show_autostart(autostart.enabled())
 
     def _answer(self, on_close: OnClose) -> None:
         habits = replace(self._memory.habits, on_close=on_close)
-        self._page.show_habits(habits)
+        if self._page:
+            self._page.show_habits(habits)
         self._keep(habits)
         if on_close is OnClose.KEEP:
             self.hide()
@@ -140,7 +144,8 @@ class Presence:
             autostart.enable(wanted)
         except OSError as error:
             problem = tr("That could not be changed: {reason}.").format(reason=error.strerror)
-        self._page.show_autostart(autostart.enabled(), problem)
+        if self._page:
+            self._page.show_autostart(autostart.enabled(), problem)
 
     def _come(self) -> None:
         self._hidden = False
@@ -160,7 +165,8 @@ class Presence:
     def _tray_changed(self, in_sight: bool) -> None:
         """The icon has come into sight or gone; a window that was put away must stay within reach."""
         self._in_tray = in_sight
-        self._page.show_tray(in_sight)
+        if self._page:
+            self._page.show_tray(in_sight)
         if self._hidden:
             self.hide()
 

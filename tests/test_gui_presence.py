@@ -155,6 +155,12 @@ def test_a_woken_window_comes_back_and_shows_the_model(app):
     assert app.navigation.page is Page.LAUNCH
 
 
+def test_a_woken_window_uses_the_settings_of_a_configuration(app, controller):
+    app.presence.wake("/games/mine.kcpps")
+    wait_until(app, lambda: controller.calls[-1:] == ["import /games/mine.kcpps"])
+    assert app.navigation.page is Page.LAUNCH
+
+
 def test_a_second_launcher_ends_at_once_and_says_why(instance, tmp_path, monkeypatch, open_window):
     code = (
         "import sys; from pathlib import Path; import gui.instance, gui.mainloop;"
@@ -185,6 +191,16 @@ def test_starting_with_the_system_is_a_file_of_the_desktop(app, tmp_path, monkey
     assert autostart.enabled()
     app.options.autostart_tick.toggle()
     assert not autostart.enabled()
+
+
+@pytest.mark.parametrize(
+    ("running", "started"),
+    [("/games/Tavernkeep/tavernkeep-cli", "Tavernkeep"), ("/games/Tavernkeep/Tavernkeep.exe", "Tavernkeep.exe")],
+)
+def test_the_packaged_program_starts_without_a_console(running, started, monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", running)
+    assert autostart.command() == (str(Path("/games/Tavernkeep", started)),)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file is that of Linux desktops")

@@ -639,7 +639,18 @@ def test_an_address_is_copied(app, controller):
     assert shown(app.status.openai.copy_button) == "Copied"
 
 
+def test_pages_are_built_when_they_are_needed_or_in_advance(app):
+    assert not set(Page) - {Page.LAUNCH} & set(app.navigation._frames)
+    app.navigation.go(Page.CONNECT)
+    assert set(app.navigation._frames) == {Page.LAUNCH, Page.CONNECT}
+    app.build_in_advance()
+    wait_until(app, lambda: set(app.navigation._frames) == set(Page))
+    app.root.update()
+    assert [page for page, frame in app.navigation._frames.items() if frame.winfo_ismapped()] == [Page.CONNECT]
+
+
 def test_the_log_shows_the_last_lines_and_stays_bounded(app, controller):
+    app.navigation.go(Page.LOG)
     controller.lines = [LogLine(20, f"line {number}") for number in range(1500)] + [LogLine(40, "x" * 100_000)]
     wait_until(app, lambda: "line 1499" in app.log.text.get("1.0", "end"))
     wait_until(app, lambda: "xxx" in app.log.text.get("1.0", "end"))
@@ -654,9 +665,10 @@ def test_the_log_follows_its_end_while_another_page_is_in_sight(app, controller)
     app.root.update()
     app.navigation.go(Page.LAUNCH)
     controller.lines = [LogLine(20, f"line {number}") for number in range(200)]
-    wait_until(app, lambda: "line 199" in app.log.text.get("1.0", "end"))
+    wait_until(app, lambda: not controller.lines)
     app.navigation.go(Page.LOG)
     app.root.update()
+    assert "line 199" in app.log.text.get("1.0", "end")
     assert app.log.text.yview()[1] == 1.0
 
 
@@ -697,8 +709,8 @@ def test_the_log_is_filtered_by_words_and_by_problems(app, controller):
 def test_a_report_for_a_bug_is_copied(app, controller):
     controller.settings = Settings(password="taverna", contextsize=4096)
     controller.lines = [LogLine(40, "the engine broke")]
-    wait_until(app, lambda: "broke" in app.log.text.get("1.0", "end"))
     app.navigation.go(Page.LOG)
+    wait_until(app, lambda: "broke" in app.log.text.get("1.0", "end"))
     app.log.report_button.invoke()
     report = app.root.clipboard_get()
     assert "the engine broke" in report
@@ -708,6 +720,7 @@ def test_a_report_for_a_bug_is_copied(app, controller):
 
 
 def test_the_colours_can_be_switched(app):
+    app.navigation.go(Page.OPTIONS)
     assert shown(app.appearance.mode_button) == "Light colours"
     app.appearance.mode_button.invoke()
     assert shown(app.appearance.mode_button) == "Dark colours"
@@ -738,12 +751,14 @@ def test_an_edit_is_kept_at_once_and_comes_back_with_its_model(open_window, cont
 def test_the_look_comes_back(open_window, tmp_path):
     file = tmp_path / "window.json"
     app = open_window(memory=Memory(file))
+    app.navigation.go(Page.OPTIONS)
     app.appearance.mode_button.invoke()
     app.appearance.scale_slider._on_move(SCALES.index(1.25))
     assert shown(app.appearance.scale_value) == "125 %"
     wait_until(app, lambda: file.exists() and "1.25" in file.read_text())
     app.close()
     again = open_window(memory=Memory(file), appearance=None, scale=None)
+    again.navigation.go(Page.OPTIONS)
     assert shown(again.appearance.mode_button) == "Dark colours"
     assert shown(again.appearance.scale_value) == "125 %"
     assert again.launch.start_button._get_widget_scaling() == 1.25
@@ -854,15 +869,15 @@ def test_run_shows_the_window_until_it_is_closed(open_window, controller, monkey
             self.root.after(150, self.close)
 
     monkeypatch.setattr(mainloop, "App", ShortLived)
-    assert mainloop.run(controller, Settings(), start=False) == 0
+    assert mainloop.run(controller, Settings(), start=False)
     assert controller.calls == ["stop"]
 
 
 def test_without_a_display_the_launcher_is_told(controller, monkeypatch):
-    from gui.mainloop import run
+    from gui.mainloop import NoDisplay, run
 
     monkeypatch.setenv("DISPLAY", "")
-    with pytest.raises(tkinter.TclError):
+    with pytest.raises(NoDisplay):
         run(controller, Settings(), start=False)
 
 

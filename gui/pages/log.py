@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 import tkinter
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,21 +11,20 @@ import customtkinter as ctk
 from gui import theme
 from gui.language import tr
 from gui.theme import GAP, PADDING
-from gui.view.log import LogEntry, LogFilter, entry_of
+from gui.view.log import LINES_KEPT, LogBook, LogEntry, LogFilter
 from gui.view.looks import Tone
 from gui.widgets.controls import CopyButton, Entry, Tick
 from gui.widgets.display import Card, Label, LongText
-from server.events import LogLine
 
-_LINES_KEPT: Final = 1000
 _LEAST_HEIGHT: Final = 48
 
 
 class LogPage:
     """A read-only text that follows its end unless the user has scrolled up. ``report`` makes the report to copy."""
 
-    def __init__(self, parent: tkinter.Misc, report: Callable[[], str]) -> None:
-        self.entries: deque[LogEntry] = deque(maxlen=_LINES_KEPT)
+    def __init__(self, parent: tkinter.Misc, book: LogBook, report: Callable[[], str]) -> None:
+        self._book = book
+        self._shown = 0
         self._filter = LogFilter()
         self.frame = Card(parent)
         self.frame.grid_columnconfigure(1, weight=1)
@@ -49,13 +46,12 @@ class LogPage:
         self.text.bind("<Configure>", self._resized)
         self.tint()
 
-    def append(self, lines: Sequence[LogLine]) -> None:
-        """Add lines at the end and forget the oldest."""
-        if not lines:
+    def show(self) -> None:
+        """Add the lines that came since it was shown last, and forget the oldest."""
+        fresh = self._book.since(self._shown)
+        if not fresh:
             return
-        now = time.strftime("%H:%M:%S")
-        fresh = [entry_of(line.text, line.level, now) for line in lines]
-        self.entries.extend(fresh)
+        self._shown = self._book.count
         follows = self._follows()
         self._write(fresh)
         if follows:
@@ -79,7 +75,7 @@ class LogPage:
         self.report_button.grid(row=0, column=4, padx=(GAP, PADDING), pady=(GAP, 0))
 
     def _lines_in_sight(self) -> str:
-        return "".join(f"{entry.text}\n" for entry in self.entries if self._filter.lets(entry))
+        return "".join(f"{entry.text}\n" for entry in self._book.entries if self._filter.lets(entry))
 
     def _filter_changed(self) -> None:
         wanted = LogFilter(self.filter_entry.get(), self.problems_tick.ticked)
@@ -88,15 +84,16 @@ class LogPage:
         self._filter = wanted
         self.text.configure(state="normal")
         self.text.delete("1.0", "end")
-        self._write(self.entries)
+        self._write(self._book.since(0))
+        self._shown = self._book.count
         self._show_end()
 
-    def _write(self, entries: Sequence[LogEntry] | deque[LogEntry]) -> None:
+    def _write(self, entries: Sequence[LogEntry]) -> None:
         self.text.configure(state="normal")
         for entry in filter(self._filter.lets, entries):
             start = "" if self.text.index("end-1c") == "1.0" else "\n"
             self.text.insert("end", start + entry.text, entry.tag)
-        surplus = int(self.text.index("end-1c").split(".")[0]) - _LINES_KEPT
+        surplus = int(self.text.index("end-1c").split(".")[0]) - LINES_KEPT
         if surplus > 0:
             self.text.delete("1.0", f"{surplus + 1}.0")
         self.text.configure(state="disabled")

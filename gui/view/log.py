@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import itertools
 import logging
 import platform
+import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,12 @@ from typing import Final
 import psutil
 
 from server import VERSION
+from server.events import LogLine
 from server.settings import Settings, rule_of
 from server.snapshot import Snapshot
 
 LONGEST_LINE: Final = 2000  # one line of 200,000 characters freezes Tk for seconds
+LINES_KEPT: Final = 1000
 REPORTED_LINES: Final = 200
 _PACKAGES: Final = ("llama-cpp-python", "customtkinter", "flask", "waitress", "psutil")
 
@@ -48,6 +53,25 @@ class LogFilter:
         """Whether a line passes."""
         text = entry.text.lower()
         return (bool(entry.tag) or not self.problems) and all(word in text for word in self.words.lower().split())
+
+
+class LogBook:
+    """The last lines that came, whether or not somebody looks."""
+
+    def __init__(self) -> None:
+        self.entries: deque[LogEntry] = deque(maxlen=LINES_KEPT)
+        self.count = 0
+
+    def add(self, lines: Sequence[LogLine]) -> None:
+        """Lines that came now; the oldest are forgotten."""
+        now = time.strftime("%H:%M:%S")
+        self.entries.extend(entry_of(line.text, line.level, now) for line in lines)
+        self.count += len(lines)
+
+    def since(self, count: int) -> tuple[LogEntry, ...]:
+        """What came after the first ``count`` lines, as far as it is still there."""
+        fresh = min(self.count - count, len(self.entries))
+        return tuple(itertools.islice(self.entries, len(self.entries) - fresh, None))
 
 
 def entry_of(text: str, level: int, clock: str) -> LogEntry:
