@@ -1,42 +1,102 @@
-"""Tavernkeep's entry point: read the flags, then open the window or serve without one; nothing else."""
+"""Tavernkeep's entry point: read the flags, then open the window or serve without one; nothing else.
+
+What takes long to import stands inside the functions: the packaged program also becomes its own children here, and the
+window is to be there at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING
 
-from server import command_line
-from server.controller import Controller
-from server.errors import SettingsError, TavernkeepError
-from server.settings import Settings
+from server import children
+
+if TYPE_CHECKING:
+    from server.command_line import Invocation
+    from server.controller import Controller
+    from server.records import Records
+    from server.settings import Settings
 
 WAKE_SECONDS = 0.5
 
 
 def main(arguments: list[str]) -> int:
     """Run Tavernkeep; returns the exit status."""
+    from server import command_line
+    from server.controller import Controller
+    from server.errors import SettingsError
+    from server.records import Records, default_folder
+
     try:
         invocation = command_line.parse(arguments)
     except SettingsError as error:
-        return command_line.complain(error)
+        print(f"tavernkeep: {error}", file=sys.stderr)
+        if len(arguments) == 1 and not arguments[0].startswith("-"):  # a file was opened, and nobody sees a terminal
+            show_box(str(error))
+        return 2
     for warning in invocation.warnings:
         print(f"tavernkeep: {warning}", file=sys.stderr)
     controller = Controller(invocation.settings)
-    _start_logging(controller, invocation.settings.quiet)
-    if not invocation.headless:
-        problem = _window_problem()
-        if not problem:
-            from gui.mainloop import run
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("tavernkeep").setLevel(logging.WARNING if invocation.settings.quiet else logging.INFO)
+    logging.getLogger("tavernkeep").addHandler(controller.window_log())
+    records = Records(default_folder())
+    status = run(controller, invocation, records)
+    records.close()
+    return status
 
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop the engine, then leave
-            # As in KoboldCpp, whoever names a model wants it served without a further click.
-            return run(controller, invocation.settings, start=bool(invocation.settings.model))
-        print(f"tavernkeep: {problem}, so there is no window; serving without one.")
+
+def run(controller: Controller, invocation: Invocation, records: Records) -> int:
+    """Test, show the window, or serve without one; returns the exit status."""
+    if invocation.self_test:
+        from server.self_test import self_test
+
+        return self_test()
+    if not invocation.headless:
+        try:
+            if not show_window(controller, invocation):
+                records.discard()  # the window that was woken goes on, and so do its records
+            return 0
+        except NoWindow as reason:
+            print(f"tavernkeep: {reason}, so there is no window; serving without one.")
     return serve(controller, with_model(controller, invocation.settings))
+
+
+class NoWindow(Exception):
+    """Why there cannot be a window."""
+
+
+def show_window(controller: Controller, invocation: Invocation) -> bool:
+    """Show the window until it is closed. False if there was one already. Raises :class:`NoWindow`."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):  # which Tk wants on Wayland too
+        raise NoWindow("There is no display")
+    try:
+        from gui.mainloop import NoDisplay, run
+    except ImportError as error:
+        if error.name not in ("tkinter", "_tkinter"):
+            raise
+        raise NoWindow("Python has no tkinter (on Debian: apt-get install python3-tk)") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop the engine, then leave
+    # As in KoboldCpp, whoever names a model wants it served without a further click.
+    try:
+        return run(controller, invocation.settings, invocation.opened, start=bool(invocation.settings.model))
+    except NoDisplay as error:
+        raise NoWindow("There is no display") from error
+
+
+def show_box(sentence: str) -> None:
+    """Say it in a box of its own, where that is possible."""
+    with contextlib.suppress(ImportError):  # a Python without tkinter
+        from gui.alert import tell
+
+        tell(sentence)
 
 
 def with_model(controller: Controller, settings: Settings) -> Settings:
@@ -46,6 +106,8 @@ def with_model(controller: Controller, settings: Settings) -> Settings:
 
 def serve(controller: Controller, settings: Settings) -> int:
     """Serve without a window until the process is told to end. Returns 2 when it cannot start."""
+    from server.errors import TavernkeepError
+
     if not settings.model:
         print(
             "tavernkeep: No model was chosen. Name a GGUF file: launcher.py --model FILE.gguf",
@@ -68,28 +130,6 @@ def serve(controller: Controller, settings: Settings) -> int:
     return 0
 
 
-def _start_logging(controller: Controller, quiet: bool) -> None:
-    """Log lines go to standard error and to the window."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("tavernkeep").setLevel(logging.WARNING if quiet else logging.INFO)
-    logging.getLogger("tavernkeep").addHandler(controller.window_log())
-
-
-def _window_problem() -> str:
-    """Why no window can be opened, or ""."""
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return "There is no display"
-    try:
-        import tkinter
-
-        tkinter.Tk().destroy()
-    except ImportError:
-        return "Python has no tkinter (on Debian: apt-get install python3-tk)"
-    except tkinter.TclError:
-        return "There is no display"
-    return ""
-
-
 def _addresses(base: str) -> str:
     return f"""tavernkeep: Serving on {base}. Paste into
   Mantella            {base}/v1   (LLM service, as the URL; any key)
@@ -98,5 +138,24 @@ def _addresses(base: str) -> str:
   any OpenAI client   {base}/v1"""
 
 
+def _open_standard_streams() -> None:
+    """Windows starts a program without a console without standard streams; writing to them must still work."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, None)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="replace", closefd=False))
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    multiprocessing.freeze_support()
+    _open_standard_streams()
+    if not children.become(sys.argv[1:]):
+        sys.exit(main(sys.argv[1:]))

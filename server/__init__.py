@@ -17,6 +17,9 @@ kcpps.py               KoboldCpp's configuration files <-> settings
 admin.py               the models and configurations that clients may change to
 clients.py             the programs that people connect, and a request as each makes it
 saves.py               stories that clients keep on the server
+children.py            the processes that the launcher starts, in the packaged program as well
+records.py             what a run leaves on disk: its log, a report of a crash
+self_test.py           does this installation work? The launcher's --self-test
 errors.py              the one error family: status, code, sentence, hint
 
 api/                   routes and shapes, no logic

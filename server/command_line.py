@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
+import os
 from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -37,31 +37,38 @@ SHORT = ("p", "ot")
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the command line asks for. ``headless`` means no window; ``warnings`` are sentences to show."""
+    """What the command line asks for. ``headless`` means no window; ``warnings`` are sentences to show.
+
+    ``opened`` is the file that stands alone, as when a model or a configuration is opened with the program; "" if none.
+    """
 
     settings: Settings
     headless: bool
     warnings: tuple[str, ...]
+    opened: str = ""
+    self_test: bool = False
 
 
 def parse(arguments: ReadOnly[str]) -> Invocation:
     """Read the command line; flags win over a ``--config`` file.
 
-    Raises :class:`SettingsError` for a value that does not fit.
+    Raises :class:`SettingsError` for a value that does not fit and a flag that nobody knows.
 
-    ``--help``, ``--version`` and flags that nobody knows end the program (``SystemExit``).
+    ``--help`` and ``--version`` end the program (``SystemExit``).
     """
     given = vars(_parser().parse_args(_with_bare_values(arguments)))
     ignored = given.pop("ignored", [])
     headless, config = given.pop("skiplauncher", False), given.pop("config", None)
+    self_test = given.pop("self_test", False)
     positional = {"model": given.pop("model_param", None), "port": given.pop("port_param", None)}
-    if isinstance(positional["model"], str) and positional["model"].endswith((".kcpps", ".kcppt")):
+    opened = os.path.abspath(positional["model"]) if positional["model"] else ""
+    if opened.lower().endswith((".kcpps", ".kcppt")):
         config = config or positional.pop("model")
     values: dict[str, Any] = kcpps.load(config) if config else {}
     values |= {name: value for name, value in positional.items() if value is not None}
     values |= {name: value for name, value in given.items() if value is not None}
     warnings = tuple(f"{flag} is a flag of KoboldCpp that Tavernkeep does not have; it is ignored." for flag in ignored)
-    return Invocation(from_mapping(values), headless, warnings)
+    return Invocation(from_mapping(values), headless, warnings, opened, self_test)
 
 
 def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
@@ -83,9 +90,9 @@ def _with_bare_values(arguments: ReadOnly[str]) -> list[str]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One sentence and status 2."""
+        """One sentence."""
         sentence = message[:1].upper() + message[1:]
-        self.exit(2, f"tavernkeep: {sentence.rstrip('.')}. --help lists the flags.\n")
+        raise SettingsError(f"{sentence.rstrip('.')}.", "--help lists the flags.")
 
 
 class _Ignored(argparse.Action):
@@ -118,15 +125,10 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(*flags_of(field), dest=field.name, metavar="VALUE", help=rule.help + shown, **several)
     parser.add_argument("--config", metavar="FILE", help="KoboldCpp configuration file (.kcpps) to start from.")
     parser.add_argument("--skiplauncher", action="store_true", help="Serve without a window.")
+    parser.add_argument("--self-test", action="store_true", help="Try everything with the starter model, and end.")
     parser.add_argument("--version", action="version", version=VERSION)
     for names, count in ((NO_VALUE, 0), (ONE_VALUE, 1), (SOME_VALUES, "*")):
         for name in names.split():
             flags = (f"--{name}", f"-{name}") if name in SHORT else (f"--{name}",)
             parser.add_argument(*flags, action=_Ignored, nargs=count, help=argparse.SUPPRESS, dest="ignored")
     return parser
-
-
-def complain(error: SettingsError) -> int:
-    """Print the sentence; returns the exit status for a bad command line."""
-    print(f"tavernkeep: {error}", file=sys.stderr)
-    return 2

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from server.prompt.jinja import ROOT, Renderer, TemplateFailed, TemplateStopped
+from server.children import SURROUNDINGS
+from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
 
 VARIABLES = {"messages": [{"role": "user", "content": "Hello"}]}
 STOPPED_WITHIN = 2.0
@@ -257,7 +258,7 @@ except PermissionError as error:
 import colorsys  # a late import goes on
 print(colorsys.__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **SURROUNDINGS)
     refused, imported = done.stdout.splitlines()
     assert refused.startswith("templates may not use ")
     assert imported == "colorsys"

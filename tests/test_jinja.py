@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from server.prompt.jinja import ROOT, Renderer, TemplateFailed, TemplateStopped
+from server.children import SURROUNDINGS
+from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
 from server.prompt.jinja_worker import Frame, Kind, read_frame, write_frame
 from tests.conftest import wait_until
 
@@ -161,7 +162,7 @@ def test_a_process_killed_from_outside_is_replaced(own_renderer):
 def worker(seconds: float = 60) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "server.prompt.jinja_worker", str(seconds), str(256 << 20)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **SURROUNDINGS
     )
     assert read_frame(process.stdout) == Frame(Kind.READY)
     return process

@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+import launcher
+from server import records
+from server.controller import Controller
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +151,21 @@ def test_a_model_that_cannot_be_loaded_is_told_and_the_port_stays_open(launch: L
     with answer.value as body:
         assert b"There is no file" in body.read()
     assert process.poll() is None
+
+
+def test_the_window_hears_that_the_last_run_crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "2020-01-01_000000_000000.log").touch()
+    (tmp_path / "2020-01-01_000000_000000_crash.txt").write_text("Segmentation fault")
+    heard: list[str] = []
+
+    def run(controller: Controller, *_: object) -> int:
+        heard.extend(line.text for line in controller.poll_log(10))
+        return 0
+
+    monkeypatch.setattr(launcher, "run", run)
+    monkeypatch.setattr(records, "default_folder", lambda: tmp_path)
+    assert launcher.main([]) == 0
+    assert any("The last run crashed." in line for line in heard)
 
 
 def test_a_server_py_in_the_users_folder_is_not_ours(launch: Launch, tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ import queue
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from server import children
 from server.embedding import Embed, Embedded, Input, LoadEmbedder
 from server.engine.neighbours import waiting_environment
 from server.errors import BadRequest, EngineDied, ServerBusy, TavernkeepError
@@ -55,7 +54,6 @@ log = logging.getLogger("tavernkeep.engine")
 Call = Question | UseState | Embed
 Mailbox = queue.SimpleQueue[TextPiece | Finished | TavernkeepError]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CALL_TIMEOUT = 60.0
 STATE_TIMEOUT = 600.0  # gigabytes may have to go to a slow disk
 EMBED_TIMEOUT = 600.0  # long texts on a busy CPU, behind those of others
@@ -200,15 +198,13 @@ class EngineClient:
 
     def start(self, spec: LoadModel | LoadEmbedder) -> None:
         """Start the process and have it load a model; progress and outcome come as events."""
-        no_console = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # exists on Windows only
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "server.engine.worker"],
+            children.command("server.engine.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **waiting_environment(spec.game_mode)},
-            cwd=ROOT,  # where Python looks for the module, and not for a server.py of the user's own
-            creationflags=no_console,
+            **children.SURROUNDINGS,
         )
         self._log_reader.start()
         threading.Thread(target=self._read_events, name="engine events", daemon=True).start()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
-from pathlib import Path
 
+from server import children
 from server.snapshot import Device, DeviceKind
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-COMMAND = (sys.executable, "-m", "server.engine.devices")
+COMMAND = tuple(children.command("server.engine.devices"))
 TIMEOUT = 60.0  # a driver that wakes up may be slow
 
 log = logging.getLogger("tavernkeep")
@@ -25,8 +23,7 @@ def scan(command: tuple[str, ...] = COMMAND) -> tuple[Device, ...]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT,
-            cwd=ROOT,  # where Python looks for the module
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # exists on Windows only
+            **children.SURROUNDINGS,
             check=True,
         )
         found = json.loads(asked.stdout)["devices"]

@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from server import children
 from server.prompt.jinja_worker import LONGEST_TEXT, Frame, Kind, read_frame, too_much_memory, write_frame
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TIME_LIMIT = 1.0
 MEMORY_LIMIT = 256 << 20
 LONGEST_TEMPLATE = 256 << 10
@@ -114,12 +112,11 @@ class _TemplateProcess:
         self._answers: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.prompt.jinja_worker", str(time_limit), str(memory_limit)],
+                children.command("server.prompt.jinja_worker", str(time_limit), str(memory_limit)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                cwd=ROOT,  # where Python looks for the module
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # exists on Windows only
+                **children.SURROUNDINGS,
             )
         except OSError as error:
             raise TemplateStopped(f"the process that renders templates did not start: {error}") from error

@@ -42,6 +42,7 @@ COMPILED_TEMPLATES = 8
 HEADER = struct.Struct(">BI")
 FORBIDDEN = ("open", "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "winreg.", "_winapi.")
 CODE = tuple(importlib.machinery.all_suffixes())
+ARCHIVES = frozenset((sys.executable, *sys.path))  # where the packaged program has its modules
 
 
 class Kind(enum.IntEnum):
@@ -207,7 +208,9 @@ def lock_down(memory: int) -> None:
 def _refuse(event: str, details: tuple[Any, ...]) -> None:
     """Python's audit hook. Python and Jinja import some of their parts late (codecs, for instance); that goes on."""
     imports = event == "os.listdir" or (
-        event == "open" and details[1] in ("r", "rb") and str(details[0]).endswith(CODE)
+        event == "open"
+        and details[1] in ("r", "rb")
+        and (str(details[0]).endswith(CODE) or str(details[0]) in ARCHIVES)
     )
     if event.startswith(FORBIDDEN) and not imports:
         raise PermissionError(f"templates may not use {event}")

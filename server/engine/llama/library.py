@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import re
 import sys
 from collections import deque
@@ -21,6 +22,8 @@ from server.snapshot import Device, DeviceKind
 
 __all__ = ["NativeLog", "architecture", "cpu_buffer_type", "llama", "load_backends"]
 
+VARIANT = "TAVERNKEEP_CPU_VARIANT"  # for support: the CPU back end to use instead of the one llama.cpp chooses
+BACK_END = re.compile(r"(?:lib)?ggml-(?!base\.)(.+)\.(?:so|dll|dylib)")
 KEPT_LOG_LINES = 50
 DEBUG, ERROR, CONTINUED = 1, 4, 5  # of llama.cpp's log levels
 CPU_DEVICE = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
@@ -34,6 +37,8 @@ def _ggml() -> ctypes.CDLL:
     names = {"win32": "ggml.dll", "darwin": "libggml.0.dylib"}
     library = ctypes.CDLL(str(Path(llama.__file__).parent / "lib" / names.get(sys.platform, "libggml.so.0")))
     library.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
+    library.ggml_backend_load.argtypes = [ctypes.c_char_p]
+    library.ggml_backend_load.restype = ctypes.c_void_p
     library.ggml_backend_dev_count.restype = ctypes.c_size_t
     library.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
     library.ggml_backend_dev_get.restype = ctypes.c_void_p
@@ -55,15 +60,45 @@ def _ggml() -> ctypes.CDLL:
 def load_backends() -> tuple[Device, ...]:
     """Register the CPU variant that suits this machine and every GPU back end that was built; returns the devices."""
     ggml = _ggml()
+    folder = Path(llama.__file__).parent.parent / "bin"
+    variant = _wanted_variant(folder)
     if ggml.ggml_backend_dev_count() == 0:
-        variants = Path(llama.__file__).parent.parent / "bin"
-        ggml.ggml_backend_load_all_from_path(str(variants).encode())
+        if variant:
+            _load_with_variant(ggml, folder, variant)
+        else:
+            ggml.ggml_backend_load_all_from_path(str(folder).encode())
     if ggml.ggml_backend_dev_count() == 0:
         raise ModelLoadError(
             "llama.cpp found no back end that runs on this machine's processor.",
             "Run bootstrap.py again; it rebuilds the library.",
         )
     return tuple(_describe(ggml, ggml.ggml_backend_dev_get(index)) for index in range(ggml.ggml_backend_dev_count()))
+
+
+def _wanted_variant(folder: Path) -> str:
+    """The variant of the CPU back end that the environment asks for, "" if it leaves the choice to llama.cpp."""
+    wanted = os.environ.get(VARIANT, "")
+    variants = [name.removeprefix("cpu-") for name in _back_ends(folder) if name.startswith("cpu-")]
+    if wanted and wanted not in variants:
+        known = ", ".join(variants) or "none, because it was built for one kind of processor"
+        raise ModelLoadError(f"{VARIANT} asks for {wanted!r}, which this build does not have.", f"There are: {known}.")
+    return wanted
+
+
+def _back_ends(folder: Path) -> dict[str, Path]:
+    found = ((BACK_END.fullmatch(file.name), file) for file in sorted(folder.glob("*")))
+    return {match[1]: file for match, file in found if match}
+
+
+def _load_with_variant(ggml: ctypes.CDLL, folder: Path, variant: str) -> None:
+    """As llama.cpp does it, the CPU last, but for its choice of the CPU's variant."""
+    found = _back_ends(folder)
+    for name in [name for name in found if not name.startswith("cpu-")]:
+        ggml.ggml_backend_load(str(found[name]).encode())
+    if not ggml.ggml_backend_load(str(found[f"cpu-{variant}"]).encode()):
+        raise ModelLoadError(
+            f"This processor cannot run the variant {variant} that {VARIANT} asks for.", f"Unset {VARIANT}."
+        )
 
 
 def _describe(ggml: ctypes.CDLL, device: int) -> Device:
