@@ -1,4 +1,5 @@
-"""Sets Tavernkeep up, then starts it (`bootstrap.py [launcher args]`) or tests it (`bootstrap.py test`).
+"""Sets Tavernkeep up, then starts it (`bootstrap.py [launcher args]`), tests it (`bootstrap.py test`), or makes the
+program that starts with a double click (`bootstrap.py package`).
 
 Standard library only, because it runs before anything is installed.
 """
@@ -42,6 +43,14 @@ MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 # network back end without a password that Tavernkeep never uses. Elsewhere llama.cpp's defaults are right: a
 # Mac gets Metal, and the variants for ARM Linux want a newer compiler than most distributions have.
 PORTABLE_FLAGS = "-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON"
+
+GPU_FLAGS = {
+    "none": "",
+    "cuda": "-DGGML_CUDA=ON",
+    "vulkan": "-DGGML_VULKAN=ON",
+    "rocm": "-DGGML_HIP=ON",
+    "metal": "-DGGML_METAL=ON -DGGML_METAL_EMBED_LIBRARY=ON",
+}
 
 BUILD_TOOLS = "Microsoft.VisualStudio.2022.BuildTools"
 BUILD_TOOLS_PARTS = "--passive --wait --add Microsoft.VisualStudio.Workload.VCTools --includeRecommended"
@@ -235,14 +244,16 @@ def make_venv() -> list[str]:
     return modules_of_venv()
 
 
-def install_dependencies(testing: bool) -> None:
-    app, test = digest(LOCKS / "app.txt"), digest(LOCKS / "test.txt")
-    if (test if testing else app) in read_stamp().get("dependencies", ""):
+def install_dependencies(command: str) -> None:
+    app, package, test = (digest(LOCKS / f"{lock}.txt") for lock in ("app", "package", "test"))
+    there = read_stamp().get("dependencies", "")
+    if {"test": test, "package": package}.get(command, app) in there:
         return
     say("Installing the locked dependencies ...")
-    install_locked("Installing the dependencies", "test.txt" if testing else "app.txt")
-    # test.txt pins everything that app.txt pins, so its install serves both commands.
-    write_stamp(dependencies=f"{app} {test}" if testing else app)
+    # test.txt pins everything that the other two pin, so its install serves all commands.
+    for lock in {"test": ["test"], "package": ["app", "package"]}.get(command, ["app"]):
+        install_locked("Installing the dependencies", f"{lock}.txt")
+    write_stamp(dependencies={"test": f"{app} {package} {test}", "package": f"{app} {package}"}.get(command, app))
 
 
 def provide_display(modules: Sequence[str]) -> None:
@@ -530,14 +541,14 @@ def describe_crash(returncode: int) -> str:
     return f"llama.cpp crashed at its first decode ({name}) and its build was thrown away: {advice}."
 
 
-# ---- the two commands ----------------------------------------------------------------------------------
+# ---- the three commands --------------------------------------------------------------------------------
 
 
-def set_up(testing: bool) -> None:
+def set_up(command: str) -> None:
     check_machine()
     modules = make_venv()
-    install_dependencies(testing)
-    if testing:
+    install_dependencies(command)
+    if command == "test":
         provide_display(modules)
     place_model()
     install_llama()
@@ -562,12 +573,30 @@ def run_tests(pytest_arguments: Sequence[str]) -> int:
     return tests.returncode or (1 if failed else 0)
 
 
+def choose_gpu(arguments: Sequence[str]) -> None:
+    """`package --gpu NAME` builds llama.cpp with that back end beside the CPU's, whatever it was built with before."""
+    if not arguments:
+        return
+    name = arguments[1] if len(arguments) == 2 and arguments[0] == "--gpu" else ""
+    if name not in GPU_FLAGS:
+        raise Failure(f"`bootstrap.py package` takes nothing but --gpu and one of {', '.join(GPU_FLAGS)}.")
+    os.environ["CMAKE_ARGS"] = f"{os.environ.get('CMAKE_ARGS', '')} {GPU_FLAGS[name]}".strip()
+
+
+def package() -> int:
+    return subprocess.run([VENV_PYTHON, "-m", "package"], cwd=ROOT, check=False).returncode
+
+
 def main(arguments: Sequence[str]) -> int:
-    testing = list(arguments[:1]) == ["test"]
+    command = arguments[0] if arguments and arguments[0] in ("test", "package") else ""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        set_up(testing)
-        return run_tests(arguments[1:]) if testing else start_launcher(arguments)
+        if command == "package":
+            choose_gpu(arguments[1:])
+        set_up(command)
+        if command == "package":
+            return package()
+        return run_tests(arguments[1:]) if command else start_launcher(arguments)
     except Failure as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -13,8 +13,9 @@ from typing import Final
 from PIL import Image, ImageDraw
 
 FOLDER: Final = Path(__file__).resolve().parent / "icons"
-SIZES: Final = (16, 24, 32, 48, 64, 128, 256)
+SIZES: Final = (16, 24, 32, 48, 64, 128, 256, 512)
 WINDOWS_SIZES: Final = (16, 20, 24, 32, 40, 48, 64, 256)
+MAC_SIZES: Final = (32, 64, 128, 256, 512, 1024)
 TRAY_SIZE: Final = 64
 FINE: Final = 8  # drawn so many times larger, then made small, which smooths the edges
 NIGHT: Final = "#22304f"
@@ -47,6 +48,8 @@ def draw(folder: Path) -> None:
     for size in SIZES:
         app_icon(size).save(folder / f"tavernkeep-{size}.png", optimize=True)
     _save_windows(folder / "tavernkeep.ico", [app_icon(size) for size in WINDOWS_SIZES])
+    largest, *others = [app_icon(size) for size in reversed(MAC_SIZES)]
+    largest.save(folder / "tavernkeep.icns", append_images=others)
     for state in STATES:
         tray_icon(TRAY_SIZE, state).save(folder / f"tavernkeep-tray-{state}.png", optimize=True)
         _save_windows(folder / f"tavernkeep-tray-{state}.ico", [tray_icon(size, state) for size in (16, 24, 32, 48)])

@@ -177,3 +177,13 @@ def _used(processes: ReadOnly[Process]) -> float:
 def _used_by_all() -> float:
     times = psutil.cpu_times()
     return times.user + times.system + getattr(times, "nice", 0.0)
+
+
+@contextlib.contextmanager
+def display() -> Iterator[None]:
+    """A virtual display."""
+    from pyvirtualdisplay.display import Display
+
+    # Without the argument it starts anew when its last client leaves, and turns away who comes just then.
+    with Display(visible=False, size=(1600, 1000), backend="xvfb", extra_args=["-noreset"]):
+        yield

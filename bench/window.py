@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import multiprocessing
-import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.processes import display
 from gui.app import App
 from gui.view.looks import Page
 from server.controller import Controller
@@ -57,7 +56,7 @@ class Stopwatch:
 
 def main() -> None:
     """Print a table: for each page, with replies streaming, the share of a core and the longest waits."""
-    with _display():
+    with display():
         controller = Controller()
         app = App(controller, Settings(model=str(STARTER), port=0), appearance="dark", scale=1.0)
         app.start()
@@ -120,17 +119,6 @@ def run_until(app: App, condition: Callable[[], object]) -> None:
     """Run the window's loop until a condition holds; it sleeps between events, as the real one does."""
     while not condition():
         app.root.tk.dooneevent(0)
-
-
-@contextlib.contextmanager
-def _display() -> Iterator[None]:
-    if os.environ.get("DISPLAY"):
-        yield
-        return
-    from pyvirtualdisplay.display import Display
-
-    with Display(visible=False, size=(1600, 1000), backend="xvfb"):
-        yield
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import signal
@@ -38,7 +39,8 @@ def build_wheel(into: Path) -> None:
 def own_venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "STAMP", tmp_path / "stamp.json")
     monkeypatch.setenv("TAVERNKEEP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    monkeypatch.setenv("CMAKE_ARGS", "")
+    monkeypatch.delenv("CMAKE_ARGS")  # so that what a test sets is gone after it
 
 
 @pytest.fixture
@@ -84,11 +86,40 @@ def test_a_wheel_is_built_once(tmp_path: Path) -> None:
     assert bootstrap.cached_wheel(tmp_path / "key", lambda into: pytest.fail("built again")) == built
 
 
-def test_dependencies_are_installed_once_and_those_of_the_tests_include_them(own_venv, installed) -> None:
-    bootstrap.install_dependencies(testing=True)
-    bootstrap.install_dependencies(testing=True)
-    bootstrap.install_dependencies(testing=False)
+def test_dependencies_are_installed_once_and_those_of_the_tests_include_all(own_venv, installed) -> None:
+    bootstrap.install_dependencies("test")
+    bootstrap.install_dependencies("test")
+    bootstrap.install_dependencies("package")
+    bootstrap.install_dependencies("")
     assert len(installed) == 1
+
+
+def test_the_programs_own_dependencies_are_not_installed_again_after_a_package_was_made(own_venv, installed) -> None:
+    bootstrap.install_dependencies("package")
+    bootstrap.install_dependencies("")
+    assert len(installed) == 2  # two lock files
+    bootstrap.install_dependencies("test")
+    assert len(installed) == 3
+
+
+def test_a_package_is_built_with_the_gpu_that_is_named_beside_the_users_flags(own_venv, monkeypatch) -> None:
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_LTO=ON")
+    bootstrap.choose_gpu(["--gpu", "vulkan"])
+    assert os.environ["CMAKE_ARGS"] == "-DGGML_LTO=ON -DGGML_VULKAN=ON"
+
+
+def test_without_a_gpu_named_a_package_is_built_with_what_was_built_before(own_venv) -> None:
+    bootstrap.choose_gpu([])
+    assert "CMAKE_ARGS" not in os.environ
+    bootstrap.choose_gpu(["--gpu", "none"])
+    assert os.environ["CMAKE_ARGS"] == ""
+
+
+@pytest.mark.parametrize("arguments", [["--gpu"], ["--gpu", "voodoo"], ["vulkan"]])
+def test_a_gpu_that_nobody_knows_is_refused_before_anything_is_installed(arguments, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(bootstrap, "set_up", lambda command: pytest.fail("it set up"))
+    assert bootstrap.main(["package", *arguments]) == 1
+    assert "--gpu and one of none, cuda, vulkan, rocm, metal" in capsys.readouterr().err
 
 
 def test_a_gpu_build_stays_one_until_cmake_args_is_set_again(own_venv, installed, monkeypatch) -> None:
@@ -285,7 +316,7 @@ def test_a_failure_names_its_likely_cause(output: str, cause: str) -> None:
 
 
 def test_a_failed_step_is_a_sentence_and_exit_code_1(monkeypatch, capsys) -> None:
-    def fail(testing: bool) -> None:
+    def fail(command: str) -> None:
         raise bootstrap.Failure("This failed because of that; do so.")
 
     monkeypatch.setattr(bootstrap, "set_up", fail)

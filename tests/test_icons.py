@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image, ImageChops
 
-from assets.draw_icons import FOLDER, SIZES, STATES, WINDOWS_SIZES, draw
+from assets.draw_icons import FOLDER, MAC_SIZES, SIZES, STATES, WINDOWS_SIZES, draw
 from gui.view.looks import Tone
 
 
@@ -35,6 +35,12 @@ def test_an_icon_has_its_size(size):
 def test_windows_gets_all_its_sizes_in_one_file():
     with Image.open(FOLDER / "tavernkeep.ico") as icon:
         assert icon.info["sizes"] == {(size, size) for size in WINDOWS_SIZES}
+
+
+def test_macos_gets_all_its_sizes_in_one_file():
+    with Image.open(FOLDER / "tavernkeep.icns") as icon:
+        pixels = {width * factor for width, _height, factor in icon.info["sizes"]}
+    assert pixels == set(MAC_SIZES)
 
 
 def test_every_state_of_the_window_has_a_colour_in_the_tray():
