@@ -20,7 +20,6 @@ __all__ = ["VERSION"]
 ROOT: Final = Path(__file__).resolve().parent.parent
 NAME: Final = "Tavernkeep"
 CLI: Final = "tavernkeep-cli"
-SUMMARY: Final = "Runs a language model on your PC for game mods and role-play"
 IDENTIFIER: Final = "io.github.tavernkeep.Tavernkeep"
 FOLDER: Final = ROOT / "dist" / NAME
 ICON: Final = {"win32": "tavernkeep.ico", "darwin": "tavernkeep.icns"}.get(sys.platform, "tavernkeep-256.png")

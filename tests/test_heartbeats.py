@@ -10,11 +10,11 @@ import pytest
 from server.api import sse
 from tests.conftest import Server, read_to_end
 
-CHAT = [{"role": "user", "content": "a story " * 800}]
+CHAT = [{"role": "user", "content": "a story " * 250}]
 ROUTES = [  # prompts of their own, because one that was read before is not read again
     ("/v1/chat/completions", {"messages": CHAT, "max_tokens": 3, "stream": True}),
-    ("/v1/completions", {"prompt": "one tale " * 800, "max_tokens": 3, "stream": True}),
-    ("/api/extra/generate/stream/", {"prompt": "my diary " * 800, "max_length": 3}),
+    ("/v1/completions", {"prompt": "one tale " * 250, "max_tokens": 3, "stream": True}),
+    ("/api/extra/generate/stream/", {"prompt": "my diary " * 250, "max_length": 3}),
 ]
 
 
