@@ -104,8 +104,8 @@ def self_test() -> float:
 
 def window() -> str:
     """How long the packaged program takes to show its window, in words."""
-    if not shutil.which("Xvfb"):
-        return "not measured, which needs Xvfb, a display of its own"
+    if sys.platform != "linux" or not shutil.which("Xvfb"):
+        return "not measured, which needs Linux and Xvfb, a display of its own"
     from bench.processes import display
     from bench.startup import PACKAGED, RUNS, seconds_to_window
 
