@@ -318,9 +318,13 @@ def screen() -> Iterator[Any]:
         pytest.fail("Xvfb is missing; `python3 bootstrap.py test` installs it.")
     from Xlib import X
     from Xlib.display import Display
+    from Xlib.ext import xtest
 
     display = Display()
     display.set_access_control(X.DisableAccess)  # nobody may draw here too
+    size = display.screen()
+    corner = {"x": size.width_in_pixels - 1, "y": size.height_in_pixels - 1}
+    xtest.fake_input(display, X.MotionNotify, **corner)  # a button under the mouse has another colour
     display.sync()
     yield display
     display.close()
