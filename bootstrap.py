@@ -245,15 +245,15 @@ def make_venv() -> list[str]:
 
 
 def install_dependencies(command: str) -> None:
-    app, package, test = (digest(LOCKS / f"{lock}.txt") for lock in ("app", "package", "test"))
-    there = read_stamp().get("dependencies", "")
-    if {"test": test, "package": package}.get(command, app) in there:
+    digests = {lock: digest(LOCKS / f"{lock}.txt") for lock in ("app", "package", "test")}
+    wanted = {"test": ["test"], "package": ["app", "package"]}.get(command, ["app"])
+    if all(digests[lock] in read_stamp().get("dependencies", "") for lock in wanted):
         return
     say("Installing the locked dependencies ...")
-    # test.txt pins everything that the other two pin, so its install serves all commands.
-    for lock in {"test": ["test"], "package": ["app", "package"]}.get(command, ["app"]):
+    for lock in wanted:
         install_locked("Installing the dependencies", f"{lock}.txt")
-    write_stamp(dependencies={"test": f"{app} {package} {test}", "package": f"{app} {package}"}.get(command, app))
+    # test.txt pins everything that the other two pin, so its install serves all commands.
+    write_stamp(dependencies=" ".join(digests[lock] for lock in (digests if command == "test" else wanted)))
 
 
 def provide_display(modules: Sequence[str]) -> None:

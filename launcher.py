@@ -30,9 +30,7 @@ WAKE_SECONDS = 0.5
 def main(arguments: list[str]) -> int:
     """Run Tavernkeep; returns the exit status."""
     from server import command_line
-    from server.controller import Controller
     from server.errors import SettingsError
-    from server.records import Records, default_folder
 
     try:
         invocation = command_line.parse(arguments)
@@ -41,6 +39,9 @@ def main(arguments: list[str]) -> int:
         if len(arguments) == 1 and not arguments[0].startswith("-"):  # a file was opened, and nobody sees a terminal
             show_box(str(error))
         return 2
+    from server.controller import Controller
+    from server.records import Records, default_folder
+
     for warning in invocation.warnings:
         print(f"tavernkeep: {warning}", file=sys.stderr)
     controller = Controller(invocation.settings)
@@ -58,7 +59,7 @@ def run(controller: Controller, invocation: Invocation, records: Records) -> int
     if invocation.self_test:
         from server.self_test import self_test
 
-        return self_test()
+        return self_test(controller)
     if not invocation.headless:
         try:
             if not show_window(controller, invocation):

@@ -14,15 +14,15 @@ from collections.abc import Sequence as ReadOnly
 from pathlib import Path
 from typing import Any
 
+from bench.peers import ROOT
 from bench.processes import display
+from package import facts
 
-ROOT = Path(__file__).resolve().parent.parent
 FROM_SOURCE = (sys.executable, str(ROOT / "launcher.py"))
-PACKAGED = (str(ROOT / "dist" / "Tavernkeep" / "Tavernkeep"),)
+PACKAGED = (str(facts.FOLDER / facts.NAME),)
 RUNS = 5
 PATIENCE = 60.0
 LOOK_SECONDS = 0.002
-TITLE = "Tavernkeep"
 
 
 def main() -> None:
@@ -66,19 +66,27 @@ def seconds_to_version(command: ReadOnly[str]) -> float:
     return time.perf_counter() - begun
 
 
-def _drawn(screen: Any) -> bool:
-    """Whether the window is in sight and its middle line has more than one colour."""
+def windows(screen: Any) -> list[Any]:
+    """The program's windows that are in sight on an Xlib display."""
     from Xlib import X, error
 
+    found = []
     for window in screen.screen().root.query_tree().children:
-        try:
-            if window.get_wm_name() != TITLE or window.get_attributes().map_state != X.IsViewable:
-                continue
+        with contextlib.suppress(error.XError):  # it has just gone
+            if window.get_wm_name() == facts.NAME and window.get_attributes().map_state == X.IsViewable:
+                found.append(window)
+    return found
+
+
+def _drawn(screen: Any) -> bool:
+    """Whether the window is in sight and its middle line has more than two colours."""
+    from Xlib import X, error
+
+    for window in windows(screen):
+        with contextlib.suppress(error.XError):  # it has just gone, or is not all on the screen
             size = window.get_geometry()
             line = window.get_image(0, size.height // 2, size.width, 1, X.ZPixmap, 0xFFFFFFFF).data
-        except error.XError:
-            continue  # it has just gone, or is not all on the screen
-        return len({line[place : place + 4] for place in range(0, len(line), 4)}) > 2
+            return len({line[place : place + 4] for place in range(0, len(line), 4)}) > 2
     return False
 
 

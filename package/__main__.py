@@ -17,6 +17,7 @@ from typing import Final
 
 from bootstrap import digest
 from package import facts
+from server import VERSION
 
 PASSED: Final = re.compile(r"Self-test passed in ([\d.]+) s")
 
@@ -68,7 +69,7 @@ def shared_files() -> Iterator[tuple[str, Path]]:
 def pack() -> Path:
     """The archive, and beside it a file with its SHA-256, as ``sha256sum --check`` reads it."""
     ending = "tar.gz" if sys.platform == "linux" else "zip"
-    stem = f"{facts.NAME}-{facts.VERSION}-{facts.SYSTEM}{facts.gpu_suffix(facts.FOLDER / '_internal' / 'bin')}"
+    stem = f"{facts.NAME}-{VERSION}-{facts.SYSTEM}{facts.gpu_suffix(facts.FOLDER / '_internal' / 'bin')}"
     archive = facts.ROOT / "dist" / f"{stem}.{ending}"
     if sys.platform == "linux":
         with tarfile.open(archive, "w:gz", compresslevel=6) as tar:
@@ -78,7 +79,7 @@ def pack() -> Path:
         subprocess.run(["ditto", "-c", "-k", "--keepParent", bundle, archive], check=True)
     else:
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-            for file in _files(facts.FOLDER):
+            for file in filter(Path.is_file, sorted(facts.FOLDER.rglob("*"))):
                 zipped.write(file, Path(facts.NAME) / file.relative_to(facts.FOLDER))
     Path(f"{archive}.sha256").write_text(f"{digest(archive)}  {archive.name}\n", encoding="ascii", newline="\n")
     return archive
@@ -120,10 +121,6 @@ def window() -> str:
 def size(file: Path) -> int:
     """A file's bytes; links and folders have none."""
     return 0 if file.is_symlink() or file.is_dir() else file.stat().st_size
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.rglob("*")) if file.is_file())
 
 
 def _of_nobody(entry: tarfile.TarInfo) -> tarfile.TarInfo:

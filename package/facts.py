@@ -14,8 +14,7 @@ from typing import Any, Final
 from packaging.requirements import Requirement
 
 from server import VERSION
-
-__all__ = ["VERSION"]
+from server.engine.llama.back_ends import back_ends
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NAME: Final = "Tavernkeep"
@@ -28,7 +27,6 @@ SYSTEM: Final = (
 )
 COMPONENTS: Final = ROOT / "assets" / "components" / f"{SYSTEM}.md"
 LICENCES: Final = ROOT / "build" / "LICENCES.txt"
-BACK_END: Final = re.compile(r"(lib)?ggml-(?!base\.)(?P<name>.+)\.(so|dll|dylib)")
 # These must be those of the PC that the program runs on: drivers, ROCm, and the C++ runtime, because a driver may want
 # a newer one than the build's.
 LEFT_TO_THE_SYSTEM: Final = (
@@ -63,12 +61,6 @@ def modules(distributions: Collection[str] | None = None) -> set[str]:
 def site_packages() -> Path:
     """Where the environment's packages lie."""
     return Path(sysconfig.get_path("purelib"))
-
-
-def back_ends(folder: Path) -> dict[str, Path]:
-    """llama.cpp's back ends in a folder by their names, such as ``cpu-haswell`` and ``vulkan``."""
-    found = ((BACK_END.fullmatch(file.name), file) for file in sorted(folder.glob("*")))
-    return {match["name"]: file for match, file in found if match}
 
 
 def gpu_suffix(folder: Path) -> str:

@@ -125,6 +125,7 @@ engine/                the engine process and the launcher's side of it
 
 engine/llama/          llama.cpp itself; the only imports of llama_cpp
   library.py           the native library: back ends, log
+  back_ends.py         the files of its back ends, by their names
   params.py            our options -> llama.cpp's structs
   model.py             a loaded model and its context: decode, describe
   embeddings.py        an embeddings model: texts to vectors

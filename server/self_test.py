@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from server import VERSION
-from server.controller import Controller
 from server.errors import TavernkeepError
 from server.events import EngineState, ModelInfo
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.controller import Controller
 
 PATIENCE: Final = 120.0
 LOOK_SECONDS: Final = 0.02
@@ -50,11 +52,10 @@ DIALECTS: Final[tuple[tuple[str, str, dict[str, Any], tuple[str | int, ...]], ..
 )
 
 
-def self_test() -> int:
+def self_test(controller: Controller) -> int:
     """Print a line for each part that works, and the time it took. Returns the exit status: 1 when one does not."""
     begun = time.monotonic()
     print(f"tavernkeep {VERSION}")
-    controller = Controller()
     try:
         controller.start(Settings(model=controller.models.starter(), port=0, contextsize=2048))
         model = _loaded(controller)

@@ -30,9 +30,12 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
+from bench.startup import windows
 from gui import theme
 from gui.view.looks import ButtonRole
 from package import components, facts
+from server import VERSION
+from server.engine.llama.back_ends import back_ends
 from tests.conftest import wait_until
 
 pytestmark = [
@@ -42,9 +45,8 @@ pytestmark = [
 
 PLACE = "Schöne Spiele 遊戲"
 PATIENCE = 120.0
-START_BLUE = bytes.fromhex(
-    theme.BUTTONS[ButtonRole.START].fill[0].lstrip("#")
-)  # a display without a desktop has light colours
+# A display without a desktop has light colours.
+START_BLUE = bytes.fromhex(theme.BUTTONS[ButtonRole.START].fill[0].lstrip("#"))
 NOBODY = 65534  # the user and the group, on every Linux
 AS_ROOT = sys.platform == "linux" and os.geteuid() == 0
 
@@ -222,7 +224,7 @@ def test_what_a_linux_desktop_wants_is_there(package: Package) -> None:
 
 
 def test_it_tells_its_version(package: Package) -> None:
-    assert package.run("--version") == f"{facts.VERSION}\n"
+    assert package.run("--version") == f"{VERSION}\n"
 
 
 def test_its_self_test_passes_and_leaves_a_log_and_nothing_else(package: Package) -> None:
@@ -245,7 +247,7 @@ def test_its_self_test_passes_where_the_home_cannot_be_written(package: Package)
 def test_every_cpu_variant_that_this_processor_can_run_says_the_same(package: Package) -> None:
     model = package.folder / "_internal" / "assets" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     heard = {}
-    for name in facts.back_ends(package.folder / "_internal" / "bin"):
+    for name in back_ends(package.folder / "_internal" / "bin"):
         variant = name.removeprefix("cpu-")
         if variant == name:
             continue  # a GPU's
@@ -328,20 +330,6 @@ def screen() -> Iterator[Any]:
     display.sync()
     yield display
     display.close()
-
-
-def windows(screen: Any) -> list[Any]:
-    """The program's windows that are in sight."""
-    from Xlib import X, error
-
-    found = []
-    for window in screen.screen().root.query_tree().children:
-        try:
-            if window.get_wm_name() == facts.NAME and window.get_attributes().map_state == X.IsViewable:
-                found.append(window)
-        except error.XError:
-            continue  # it has just gone
-    return found
 
 
 def start_button(screen: Any) -> tuple[int, int] | None:
@@ -466,5 +454,5 @@ def test_linux_desktops_are_told_the_same_version_and_kinds_of_files() -> None:
     assert opens == {kind.get("type") for kind in described}
     about = ElementTree.parse(linux / f"{facts.IDENTIFIER}.metainfo.xml").getroot()
     assert opens == {kind.text for kind in about.findall("provides/mediatype")}
-    assert about.find("releases/release").get("version") == facts.VERSION
+    assert about.find("releases/release").get("version") == VERSION
     assert about.findtext("id") == facts.IDENTIFIER

@@ -17,13 +17,13 @@ from typing import Any
 
 from llama_cpp import llama_cpp as llama
 
+from server.engine.llama.back_ends import back_ends
 from server.errors import ModelLoadError
 from server.snapshot import Device, DeviceKind
 
 __all__ = ["NativeLog", "architecture", "cpu_buffer_type", "llama", "load_backends"]
 
 VARIANT = "TAVERNKEEP_CPU_VARIANT"  # for support: the CPU back end to use instead of the one llama.cpp chooses
-BACK_END = re.compile(r"(?:lib)?ggml-(?!base\.)(.+)\.(?:so|dll|dylib)")
 KEPT_LOG_LINES = 50
 DEBUG, ERROR, CONTINUED = 1, 4, 5  # of llama.cpp's log levels
 CPU_DEVICE = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
@@ -78,21 +78,16 @@ def load_backends() -> tuple[Device, ...]:
 def _wanted_variant(folder: Path) -> str:
     """The variant of the CPU back end that the environment asks for, "" if it leaves the choice to llama.cpp."""
     wanted = os.environ.get(VARIANT, "")
-    variants = [name.removeprefix("cpu-") for name in _back_ends(folder) if name.startswith("cpu-")]
+    variants = [name.removeprefix("cpu-") for name in back_ends(folder) if name.startswith("cpu-")]
     if wanted and wanted not in variants:
         known = ", ".join(variants) or "none, because it was built for one kind of processor"
         raise ModelLoadError(f"{VARIANT} asks for {wanted!r}, which this build does not have.", f"There are: {known}.")
     return wanted
 
 
-def _back_ends(folder: Path) -> dict[str, Path]:
-    found = ((BACK_END.fullmatch(file.name), file) for file in sorted(folder.glob("*")))
-    return {match[1]: file for match, file in found if match}
-
-
 def _load_with_variant(ggml: ctypes.CDLL, folder: Path, variant: str) -> None:
     """As llama.cpp does it, the CPU last, but for its choice of the CPU's variant."""
-    found = _back_ends(folder)
+    found = back_ends(folder)
     for name in [name for name in found if not name.startswith("cpu-")]:
         ggml.ggml_backend_load(str(found[name]).encode())
     if not ggml.ggml_backend_load(str(found[f"cpu-{variant}"]).encode()):
