@@ -126,7 +126,9 @@ def serve(controller: Controller, settings: Settings) -> int:
     print(_addresses(controller.snapshot().address), flush=True)
     while not ended.wait(WAKE_SECONDS):  # on Windows a wait without end would not see Ctrl-C
         pass
-    controller.stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait
+    controller.close()
     print("tavernkeep: Stopped.", flush=True)
     return 0
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 TITLE: Final = "Tavernkeep"
 CONFIGURATIONS: Final = (".kcpps", ".kcppt")
 _BETWEEN_PAGES_MS: Final = 50
-_LONGEST_STOP_MS: Final = 10_000
+_LONGEST_STOP_MS: Final = 15_000
 logger = logging.getLogger("tavernkeep.window")
 
 
@@ -112,13 +112,15 @@ class App:
         self._form_changed()
 
     def close(self) -> None:
-        """Stop the server without freezing the window, then take it away. Pressed twice is pressed once."""
+        """Stop the server when its replies have ended, without freezing the window, and take that away. Whoever presses
+        twice does not want to wait for them."""
         if self._closing:
+            self.pump.submit(Lane.CANCELS, self._controller.stop, lambda _: None, lambda _: None)
             return
         self._closing = True
         self._pending = Pending.STOPPING
         self._refresh()
-        self.pump.submit(Lane.ACTIONS, self._controller.stop, lambda _: self._destroy(), lambda _: self._destroy())
+        self.pump.submit(Lane.ACTIONS, self._controller.close, lambda _: self._destroy(), lambda _: self._destroy())
         self.root.after(_LONGEST_STOP_MS, self._destroy)
 
     # --- building -------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def run(controller: Controller, settings: Settings, opened: str = "", *, start: 
         apps.append(_open(controller, settings, memory))
         _show(apps[0], start=start or memory.habits.serve, minimised=memory.habits.minimised)
         if not apps[0].closed:
-            controller.stop()
+            controller.close()
     finally:
         if instance:
             instance.close()

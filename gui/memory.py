@@ -22,7 +22,8 @@ from server.settings import Settings, from_mapping
 
 OF_ALL: Final = (
     "host", "port", "password", "gamemode", "reservevram", "multiuser", "lowpriority", "allowclients", "loadonrequest",
-    "admin", "adminpassword", "admindir", "statedir", "savedatafile", "preloadstory", "quiet",
+    "admin", "adminpassword", "admindir", "statedir", "savedatafile", "preloadstory", "autorestart",
+    "hangtimeout", "quiet",
 )  # fmt: skip
 OF_A_MODEL: Final = tuple(
     field.name for field in dataclasses.fields(Settings) if field.name != "model" and field.name not in OF_ALL

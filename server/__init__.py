@@ -11,6 +11,8 @@ machine.py             what the whole PC is doing: processor, memory
 embedding.py           the dataclasses of the embeddings model, which cross processes as well
 settings.py            the one table of settings: name, default, limits, help
 window_log.py          brings log lines to the window
+model_host.py          the loaded model: its engine process, started again when it crashes
+restarts.py            how often it may be
 loading.py             what the engines are told to load
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files <-> settings

@@ -7,10 +7,9 @@ import itertools
 import logging
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,29 +18,25 @@ from server.engine.client import EngineClient, Generation, Mailbox
 from server.engine.embedder import Embedder
 from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
 from server.events import (
-    EngineEvent,
     EngineState,
-    EngineStats,
-    LoadProgress,
     LogLine,
-    ModelFailed,
     ModelInfo,
-    ModelLoaded,
     StateAction,
     StateUsed,
 )
-from server.loading import SEQUENCES, capacity, embedder_command, load_command
+from server.loading import SEQUENCES, capacity, embedder_command
 from server.machine import Machine
 from server.model.downloads import Downloads
 from server.model.library import Library
+from server.model_host import ModelHost, describe
 from server.prompt import templates
 from server.prompt.jinja import Renderer
 from server.prompt.preview import preview
 from server.request.ledger import Ledger, Totals, row_of, to_abort
-from server.request.prepare import Prepared, Preparer
+from server.request.prepare import Prepared
 from server.request.text_request import TextRequest
 from server.settings import Settings, from_mapping
-from server.snapshot import ClientGuide, ModelFile, Phase, Preview, Snapshot, TemplateInfo, Trial
+from server.snapshot import ClientGuide, ModelFile, Phase, Preview, Snapshot, Trial
 from server.window_log import WindowLog
 
 if TYPE_CHECKING:
@@ -51,6 +46,7 @@ log = logging.getLogger("tavernkeep")
 
 KEPT_LINES = 1000
 PATIENCE = 60.0
+FAREWELL = 8.0  # less than the ten seconds after which containers are killed
 LONGEST_LOAD = 600.0
 
 
@@ -66,23 +62,18 @@ class Controller:
         self.initial = self.settings
         self._operating = threading.Lock()
         self._wanting = threading.Lock()
+        self._closing = False
         self._held = 0  # requests that count on the loaded model
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
         self._ids = itertools.count(1)
         self.embedder = Embedder(self._ids)
         self.models = Library()
         self.downloads = Downloads()
-        self._engine: EngineClient | None = None
         self._http: HttpServer | None = None
         self._renderer = Renderer()
-        self._choice: templates.Choice | None = None
+        self._host = ModelHost(self._ids, self._renderer, self._end)
         self._fallback: Settings | None = None
-        self._preparer: Preparer | None = None
         self._ledger = Ledger()
         self._machine = Machine()
-        self._loaded_at = 0
-        self._now = Snapshot()
         self._log_lines: deque[LogLine] = deque(maxlen=KEPT_LINES)
 
     def window_log(self) -> logging.Handler:
@@ -97,6 +88,7 @@ class Controller:
         and when the settings or the port cannot be used, it raises :class:`TavernkeepError` and nothing has changed.
         """
         with self._operating:
+            self._closing = False
             self._start(settings)
             self.initial, self._fallback = settings, None
 
@@ -107,11 +99,18 @@ class Controller:
         """
         threading.Thread(target=self._swap, args=(settings,), name="swap", daemon=True).start()
 
+    def close(self) -> None:
+        """As :meth:`stop`, but running replies may end before it, within FAREWELL seconds; new ones are refused."""
+        with self._host.changed:
+            self._closing = True
+            self._host.changed.wait_for(lambda: not self.generations(), FAREWELL)
+        self.stop()
+
     def stop(self) -> None:
         """End running replies, free the model's memory and close the port; returns when that is done."""
         with self._operating:
             self._fallback = None
-            self._unload()
+            self._host.unload()
             self.embedder.close()
             self._close_port()
             self._renderer.close()
@@ -124,22 +123,21 @@ class Controller:
 
     def snapshot(self) -> Snapshot:
         """The state now; cheap enough to call ten times a second."""
-        slots = {slot.request_id: slot for slot in self._now.stats.slots}
+        slots = {slot.request_id: slot for slot in self._host.now.stats.slots}
         rows = tuple(row_of(each, slots.get(each.request.request_id)) for each in self.generations())
-        engine, totals = self._engine, self._ledger.totals()
+        engine, totals = self._host.engine, self._ledger.totals()
         machine = self._machine.use(engine.pid if engine else 0)
-        with self._lock:
-            return replace(
-                self._now,
-                requests=rows,
-                replies=totals.replies,
-                trimmed=totals.trimmed,
-                written=totals.written,
-                asked=totals.asked + sum(row.prompt_tokens for row in rows if row.phase is not Phase.WAITING),
-                cached=totals.cached + sum(row.cached_tokens for row in rows),
-                first_token=totals.last.queue_seconds + totals.last.prompt_seconds if totals.last else 0.0,
-                machine=machine,
-            )
+        return replace(
+            self._host.now,
+            requests=rows,
+            replies=totals.replies,
+            trimmed=totals.trimmed,
+            written=totals.written,
+            asked=totals.asked + sum(row.prompt_tokens for row in rows if row.phase is not Phase.WAITING),
+            cached=totals.cached + sum(row.cached_tokens for row in rows),
+            first_token=totals.last.queue_seconds + totals.last.prompt_seconds if totals.last else 0.0,
+            machine=machine,
+        )
 
     def poll_log(self, limit: int = 100) -> list[LogLine]:
         """Log lines since the last call, oldest first, at most ``limit``."""
@@ -150,7 +148,7 @@ class Controller:
 
     def use_state(self, action: StateAction, slot: int = 0) -> StateUsed:
         """Look at, save, load or clear a conversation on disk. Raises :class:`ModelNotReady`."""
-        return self._ready().engine.use_state(action, slot)
+        return self._host.ready().engine.use_state(action, slot)
 
     def templates(self) -> tuple[str, ...]:
         """Names for the instruct template: ``AutoGuess`` first, then the presets."""
@@ -186,28 +184,32 @@ class Controller:
 
     def prepare(self, request: TextRequest) -> Prepared:
         """Render and fit the prompt of ``request``. Raises :class:`ModelNotReady` or :class:`BadRequest`."""
-        return self._ready().preparer.prepare(request)
+        self._refuse_if_closing()
+        return self._host.have(lambda loaded: loaded.preparer.prepare(request))
 
     def generate(
         self, prepared: Prepared, genkey: str, client: str, route: str, mailbox: Mailbox | None = None
     ) -> Generation:
         """Queue a reply, whose events may go to a ``mailbox`` of several. Raises :class:`ModelNotReady` or
         :class:`ServerBusy`."""
-        generation = self._ready().engine.submit(
-            prepared.build,
-            most=capacity(self.settings),
-            genkey=genkey,
-            client=client,
-            route=route,
-            trimmed=prepared.trimmed,
-            mailbox=mailbox,
+        self._refuse_if_closing()
+        generation = self._host.have(
+            lambda loaded: loaded.engine.submit(
+                prepared.build,
+                most=capacity(self.settings),
+                genkey=genkey,
+                client=client,
+                route=route,
+                trimmed=prepared.trimmed,
+                mailbox=mailbox,
+            )
         )
         self._ledger.begin(generation)
         return generation
 
     def sampler_defaults(self) -> dict[str, Any]:
         """Values for what a request leaves open: the chosen template's, else the model file's, else the settings'."""
-        model, choice = self._now.model, self._choice
+        model, choice = self._host.now.model, self._host.choice
         recommended = dict(model.sampling) if model else {}
         own = dict(choice.preset.defaults) if choice else {}
         return {**self.settings.generation_defaults(), **recommended, **own}
@@ -229,8 +231,8 @@ class Controller:
             yield
             return
         with self._wanting:
-            with self._changed:
-                self._changed.wait_for(lambda: self._now.state is not EngineState.LOADING, LONGEST_LOAD)
+            with self._host.changed:
+                self._host.changed.wait_for(lambda: self._host.now.state is not EngineState.LOADING, LONGEST_LOAD)
             if not self._answers_with(path):
                 self._change_to(path)
             self._hold(1)
@@ -241,15 +243,15 @@ class Controller:
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text`` in the loaded model's vocabulary. Raises :class:`ModelNotReady`."""
-        return self._ready().engine.tokenize(text, special=special)
+        return self._host.ready().engine.tokenize(text, special=special)
 
     def detokenize(self, ids: tuple[int, ...]) -> str:
         """The text of token ``ids``. Raises :class:`ModelNotReady`."""
-        return self._ready().engine.detokenize(ids)
+        return self._host.ready().engine.detokenize(ids)
 
     def grammar_of(self, schema: str) -> str:
         """The GBNF for a JSON schema's text. Raises :class:`ModelNotReady` and :class:`BadRequest`."""
-        return self._ready().engine.grammar_of(schema)
+        return self._host.ready().engine.grammar_of(schema)
 
     def reply_of(self, genkey: str) -> Generation | None:
         """The current reply of ``genkey``, or its last until the next one starts; None if there was none."""
@@ -264,12 +266,11 @@ class Controller:
 
     def generations(self) -> list[Generation]:
         """The replies that are running or waiting, oldest first."""
-        engine = self._engine
-        return engine.generations() if engine else []
+        return self._host.generations()
 
     def loaded_model(self) -> ModelInfo:
         """The model that answers. Raises :class:`ModelNotReady`."""
-        return self._ready().model
+        return self._host.ready().model
 
     def slots(self) -> int:
         """How many replies can run at the same time."""
@@ -277,7 +278,7 @@ class Controller:
 
     def loaded_at(self) -> int:
         """When the model was loaded, in seconds since 1970."""
-        return self._loaded_at
+        return self._host.loaded_at
 
     def totals(self) -> Totals:
         """Counters over all replies."""
@@ -291,7 +292,7 @@ class Controller:
             templates.check(choice, self._renderer)
         header = self._header_of(settings)
         problem = header if isinstance(header, ModelLoadError) else None
-        if problem and self._now.state is EngineState.READY:
+        if problem and self._host.now.state is EngineState.READY:
             raise problem
         # Set before listening, because the guard reads them from the first request on.
         previous, self.settings = self.settings, settings
@@ -300,13 +301,12 @@ class Controller:
         except TavernkeepError:
             self.settings = previous
             raise
-        self._choice = choice
         embeds = isinstance(header, ModelFile) and header.embeds
-        self.embedder.load(embedder_command(settings, model_embeds=embeds))
+        self.embedder.load(embedder_command(settings, model_embeds=embeds), restart=settings.autorestart)
         if problem:
-            self._change(state=EngineState.FAILED, sentence=str(problem))
+            self._host.change(state=EngineState.FAILED, sentence=str(problem))
         else:
-            self._load(settings)
+            self._host.load(settings, choice)
 
     def _header_of(self, settings: Settings) -> ModelFile | ModelLoadError:
         """The model's header; or why the files that the settings name cannot be used, as far as their headers say."""
@@ -326,11 +326,12 @@ class Controller:
         try:
             with self._operating:
                 engine = self._begin_swap(settings)
-            with self._changed:
-                self._changed.wait_for(lambda: not self._is_loading(engine))
+            with self._host.changed:
+                self._host.changed.wait_for(lambda: not self._is_loading(engine))
             with self._operating:
-                if settings and self._fallback and self._engine is engine and self._now.state is EngineState.FAILED:
-                    reason = self._now.sentence
+                now = self._host.now
+                if settings and self._fallback and self._host.engine is engine and now.state is EngineState.FAILED:
+                    reason = now.sentence
                     self._start(self._fallback)
                     self._not_taken(settings, reason)
         except TavernkeepError as error:
@@ -339,157 +340,71 @@ class Controller:
 
     def _begin_swap(self, settings: Settings | None) -> EngineClient | None:
         if self._http and settings:
-            state = self._now.state
+            state = self._host.now.state
             if state is EngineState.READY or (state is EngineState.LOADING and not self._fallback):
                 self._fallback = self.settings
             self._start(settings)
         elif self._http:  # else all was stopped meanwhile
             self._fallback = None
-            self._unload()
+            self._host.unload()
             log.info("The model was unloaded.")
-        return self._engine
+        return self._host.engine
 
     def _change_to(self, path: str) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._held and not self.generations(), PATIENCE)
+        with self._host.changed:
+            self._host.changed.wait_for(lambda: not self._held and not self.generations(), PATIENCE)
         log.info("A request asks for %s.", Path(path).stem)
         self._swap(replace(self.settings, model=path))
         if not self._answers_with(path):
-            raise ModelNotReady(self._now.sentence or _describe(self._now))
+            raise ModelNotReady(self._host.now.sentence or describe(self._host.now))
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise ModelNotReady("Tavernkeep is closing.")
 
     def _hold(self, more: int) -> None:
-        with self._changed:
+        with self._host.changed:
             self._held += more
-            self._changed.notify_all()
+            self._host.changed.notify_all()
 
     def _answers_with(self, path: str) -> bool:
-        now = self._now
+        now = self._host.now
         return now.state is EngineState.READY and now.model is not None and os.path.abspath(now.model.path) == path
 
     def _is_loading(self, engine: EngineClient | None) -> bool:
-        return self._engine is engine and self._now.state is EngineState.LOADING
+        return self._host.engine is engine and self._host.now.state is EngineState.LOADING
 
     def _not_taken(self, settings: Settings, reason: str) -> None:
         sentence = f"{Path(settings.model).name} was not loaded: {reason}"
         log.error("%s", sentence)
-        self._change(sentence=sentence)
+        self._host.change(sentence=sentence)
 
     def _listen(self, settings: Settings) -> None:
         """Listen on the settings' address. What the previous model was saying ends before its port closes."""
         if self._http and self._http.serves(settings.host, settings.port):
             self._http.allow_streams(capacity(settings))
-            self._unload()
+            self._host.unload()
             return
         if self._http and self._http.port == settings.port:  # one port cannot be held on two addresses at once
-            self._unload()
+            self._host.unload()
             self._close_port()
         # Imported here because the window should be visible before Flask is.
         from server.api.app import create_app
         from server.api.http_server import HttpServer
 
         opened = HttpServer(create_app(self), settings.host, settings.port, capacity(settings))
-        self._unload()
+        self._host.unload()
         self._close_port()
         self._http = opened
-        self._change(address=opened.address)
+        self._host.change(address=opened.address)
 
     def _close_port(self) -> None:
         if self._http:
             self._http.close()
             self._http = None
-            self._change(address="")
-
-    def _load(self, settings: Settings) -> None:
-        engine = EngineClient(
-            self._ids,
-            on_event=lambda event: self._take(engine, event),
-            on_over=self._end,
-            on_exit=lambda sentence: self._fail(engine, sentence),
-        )
-        with self._lock:
-            self._engine = engine
-        log.info("Loading %s.", Path(settings.model).name)
-        command = load_command(settings)
-        self._change(state=EngineState.LOADING, progress=0.0, threads=command.threads)
-        self._renderer.start()  # it is there when the model is
-        try:
-            engine.start(command)
-        except OSError as error:
-            self._fail(engine, f"The engine process could not be started: {error.strerror}.")
-
-    def _unload(self) -> None:
-        with self._lock:
-            engine, self._engine = self._engine, None
-        self._change(state=EngineState.IDLE, progress=0.0, sentence="", model=None, template=None, stats=EngineStats())
-        if engine:
-            engine.close()
-
-    def _take(self, engine: EngineClient, event: EngineEvent) -> None:
-        """An event of the engine process, on its client's thread."""
-        if isinstance(event, LoadProgress):
-            self._change(engine, progress=event.fraction)
-        elif isinstance(event, ModelLoaded):
-            self._take_model(engine, event.info)
-        elif isinstance(event, ModelFailed):
-            self._fail(engine, event.sentence)
-        elif isinstance(event, EngineStats):
-            self._change(engine, stats=event)
-        elif isinstance(event, LogLine):
-            log.log(event.level, "%s", event.text)
+            self._host.change(address="")
 
     def _end(self, generation: Generation) -> None:
         self._ledger.finish(generation)
-        with self._changed:
-            self._changed.notify_all()
-
-    def _take_model(self, engine: EngineClient, model: ModelInfo) -> None:
-        template = templates.choose(self._choice, model, self._renderer)
-        info = template.info
-        log.log(logging.WARNING if info.warning else logging.INFO, "Chat template: %s. %s", info.name, _why(info))
-        self._preparer = Preparer(engine, model, template, self._renderer, self.settings)
-        self._loaded_at = int(time.time())
-        self._change(engine, state=EngineState.READY, progress=1.0, model=model, template=info)
-
-    def _fail(self, engine: EngineClient, sentence: str) -> None:
-        self._change(
-            engine, state=EngineState.FAILED, sentence=sentence, model=None, template=None, stats=EngineStats()
-        )
-
-    def _change(self, of: EngineClient | None = None, **changes: Any) -> None:
-        """Change the snapshot. What comes ``of`` an engine that was replaced meanwhile, or after it failed, is void."""
-        with self._lock:
-            before = self._now
-            if of and (of is not self._engine or before.state is EngineState.FAILED):
-                return
-            self._now = after = replace(before, **changes)
-            self._changed.notify_all()
-        if after.state is not before.state and after.state in (EngineState.READY, EngineState.FAILED):
-            log.log(logging.INFO if after.state is EngineState.READY else logging.ERROR, "%s", _describe(after))
-
-    def _ready(self) -> _Loaded:
-        engine, now, preparer = self._engine, self._now, self._preparer
-        if engine and preparer and now.model and now.state is EngineState.READY:
-            return _Loaded(engine, now.model, preparer)
-        raise ModelNotReady(_describe(now))
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    engine: EngineClient
-    model: ModelInfo
-    preparer: Preparer
-
-
-def _why(template: TemplateInfo) -> str:
-    return f"{template.reason} {template.warning}".rstrip()
-
-
-def _describe(now: Snapshot) -> str:
-    """The state in one sentence."""
-    if now.state is EngineState.READY and now.model:
-        return f"{now.model.name} is ready."
-    if now.state is EngineState.LOADING:
-        return f"The model is loading ({now.progress:.0%})."
-    if now.state is EngineState.FAILED:
-        return f"No model is loaded: {now.sentence}"
-    return "No model is loaded."
+        with self._host.changed:
+            self._host.changed.notify_all()

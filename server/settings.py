@@ -289,6 +289,17 @@ class Settings:
         "JSON file in which clients may keep stories, as KoboldAI Lite does; it is made when the first one is saved.",
     )
     preloadstory: str = _setting("", "JSON file of a story that KoboldAI Lite begins with.")
+    autorestart: bool = _setting(
+        True,
+        "Start the engine again when it crashes or hangs, and answer the requests that wait; on by default.",
+        off_flags=("--noautorestart",),
+    )
+    hangtimeout: int = _setting(
+        300,
+        "Seconds without a sign of life, while replies are wanted, after which the engine counts as hung; 0 never.",
+        minimum=0,
+        maximum=86400,
+    )
     quiet: bool = _setting(False, "Log warnings and errors only.")
 
     def __post_init__(self) -> None:

@@ -211,7 +211,8 @@ class MachineUse:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED.
+    """The launcher at one moment. ``address`` is "" while the server does not listen; ``sentence`` explains FAILED, or
+    tells of what went wrong before. An engine that crashed was started again ``restarts`` times.
 
     ``threads`` is how many may generate; ``stats`` says how many do. ``template`` is there with the model. Of the
     ``replies`` since the start, which have ``written`` tokens, ``trimmed`` had a prompt that was shortened; the last
@@ -235,6 +236,12 @@ class Snapshot:
     cached: int = 0
     first_token: float = 0.0
     machine: MachineUse = MachineUse()
+    restarts: int = 0
+
+    @property
+    def restarting(self) -> bool:
+        """Whether a model is loading in place of one that failed."""
+        return self.state is EngineState.LOADING and bool(self.sentence)
 
 
 @dataclass(frozen=True)

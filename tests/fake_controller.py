@@ -229,6 +229,10 @@ class FakeController:
         self._note("stop")
         self.state = IDLE
 
+    def close(self) -> None:
+        self._note("close")
+        self.stop()
+
     def cancel(self, request_id: int) -> None:
         self._note("cancel")
         self.cancelled.append(request_id)

@@ -205,7 +205,7 @@ def test_what_was_stopped_meanwhile_stays_closed(admin: Server) -> None:
     with admin.controller._operating:  # the change waits here
         assert reload(admin, "second.gguf")
         (change,) = (thread for thread in threading.enumerate() if thread.name == "swap")
-        admin.controller._unload()
+        admin.controller._host.unload()
         admin.controller._close_port()
     change.join()
     assert admin.snapshot().state is EngineState.IDLE

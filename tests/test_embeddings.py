@@ -361,8 +361,19 @@ def test_a_model_that_llama_cpp_refuses_is_told_and_the_other_model_answers(own_
     assert chats(own_server)
 
 
-def test_a_crash_ends_the_vectors_only_and_the_next_start_brings_them_back(own_server):
+def test_a_crash_ends_the_vectors_only_and_they_come_back_by_themselves(own_server):
     started(own_server)
+    embedder = own_server.controller.embedder
+    wait_until(lambda: embedder.model, "the embeddings model")
+    crashed = embedder._engine.pid
+    os.kill(crashed, signal.SIGKILL)
+    wait_until(lambda: embedder.model and embedder._engine.pid != crashed, "the next process")
+    assert vectors(own_server, "wolf").shape == (1, SIZE)
+    assert chats(own_server)
+
+
+def test_without_restarts_a_crash_ends_the_vectors_until_the_next_start(own_server):
+    started(own_server, autorestart=False)
     embedder = own_server.controller.embedder
     wait_until(lambda: embedder.model, "the embeddings model")
     os.kill(embedder._engine.pid, signal.SIGKILL)
@@ -409,7 +420,7 @@ def test_until_it_is_loaded_clients_are_told_to_try_again(monkeypatch, tmp_path)
     file.write_bytes(tiny_models.reader(MEAN))
     monkeypatch.setattr(EngineClient, "start", lambda _client, _spec: None)
     embedder = Embedder(itertools.count())
-    embedder.load(LoadEmbedder(str(file), context=0, gpu_layers=0, threads=1))
+    embedder.load(LoadEmbedder(str(file), context=0, gpu_layers=0, threads=1), restart=True)
     with pytest.raises(ModelNotReady, match="is loading"):
         embedder.embed(["wolf"], lambda: False, truncate=True)
     embedder.close()

@@ -25,7 +25,7 @@ CHAT: Any = {"messages": [{"role": "user", "content": "Tell me a story."}], "max
 
 def engine_pid(server: Server) -> int:
     """The one child of this process that runs the worker for ``server``."""
-    engine = server.controller._engine
+    engine = server.controller._host.engine
     assert engine
     return engine.pid
 
@@ -221,7 +221,7 @@ def test_a_stopped_engine_cannot_hold_up_the_launcher(own_server: Server) -> Non
     os.kill(engine_pid(own_server), signal.SIGSTOP)
     counting = threading.Thread(target=own_server.post, args=("/api/extra/tokencount", {"prompt": "a " * 1_500_000}))
     counting.start()
-    wait_until(own_server.controller._engine._writing.locked, "the pipe to be full")
+    wait_until(own_server.controller._host.engine._writing.locked, "the pipe to be full")
     own_server.controller.stop()
     counting.join()
     assert own_server.snapshot().state is EngineState.IDLE
@@ -242,7 +242,7 @@ def test_a_stopped_engine_cannot_hold_up_the_launcher(own_server: Server) -> Non
 def test_a_constraint_is_checked_in_the_engine_which_lives_on(
     server: Server, kind: ConstraintKind, text: str, said: str
 ) -> None:
-    engine, pid = server.controller._engine, engine_pid(server)
+    engine, pid = server.controller._host.engine, engine_pid(server)
     assert engine
     problem = engine.check_constraint(Constraint(kind, text))
     assert said in problem

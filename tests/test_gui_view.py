@@ -447,8 +447,10 @@ def test_the_newest_problem_wins():
     assert live(EngineState.FAILED, sentence="Old.", notice="New.").problem == "New."
 
 
-def test_a_sentence_of_an_old_failure_is_not_shown_when_ready():
-    assert live(EngineState.READY, sentence="Old.").problem == ""
+def test_a_crash_that_was_got_over_is_told_beside_the_numbers():
+    view = live(EngineState.READY, sentence="It crashed. It was started again.")
+    assert view.problem == "It crashed. It was started again."
+    assert view.numbers
 
 
 def test_an_endless_sentence_is_cut():

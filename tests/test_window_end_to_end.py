@@ -153,12 +153,12 @@ def test_the_template_is_shown_and_so_is_a_prompt_that_was_cut(app: Any) -> None
     pump(app, lambda: text_of(app.status.trimmed).startswith("1 of 1"), "the count of cut prompts")
 
 
-def test_a_killed_engine_is_told_in_words_and_start_works_again(app: Any) -> None:
+def test_a_killed_engine_is_told_in_words_and_comes_back_by_itself(app: Any) -> None:
     server = press_start(app)
-    engine = app._controller._engine
-    os.kill(engine.pid, signal.SIGKILL)
+    os.kill(app._controller._host.engine.pid, signal.SIGKILL)
     pump(app, lambda: "killed" in text_of(app.status.problem), "the sentence")
-    press_start(app)
+    pump(app, lambda: "Ready" in text_of(app.status.headline), "the model to be there again")
+    assert "It was started again" in text_of(app.status.problem)
     assert server.get("/health").status == 200
 
 
@@ -203,7 +203,7 @@ def test_the_forecast_is_near_what_the_engine_takes(app: Any) -> None:
     pump(app, lambda: app.desk.inspection.forecast, "the forecast")
     forecast = app.desk.inspection.forecast.pools[-1].share
     press_start(app)
-    took = psutil.Process(app._controller._engine.pid).memory_info().rss
+    took = psutil.Process(app._controller._host.engine.pid).memory_info().rss
     # The process needs some for itself, and the cache's pages are there only once they were written to.
     assert 0.3 * forecast.all < took < forecast.all + 500_000_000
 

@@ -77,6 +77,13 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("statedir", N_("Folder of saved conversations")),
             ("savedatafile", N_("File of saved stories")),
             ("preloadstory", N_("Story to begin with")),
+        ),
+    ),
+    (
+        N_("When something goes wrong"),
+        (
+            ("autorestart", N_("Start a crashed engine again")),
+            ("hangtimeout", N_("Seconds until it counts as hung")),
             ("quiet", N_("Log problems only")),
         ),
     ),

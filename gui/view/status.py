@@ -107,8 +107,9 @@ def _headline(snapshot: Snapshot, pending: Pending, notice: str) -> tuple[str, T
 
 def _problem(snapshot: Snapshot, notice: str) -> str:
     sentence = notice
-    if not sentence and snapshot.state is EngineState.FAILED:
-        sentence = snapshot.sentence or tr("The engine ended without saying why.")
+    if not sentence:
+        unknown = tr("The engine ended without saying why.") if snapshot.state is EngineState.FAILED else ""
+        sentence = snapshot.sentence or unknown
     return _shortened(sentence)
 
 

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as ReadOnly
 
 from server import children
 from server.embedding import Embed, Embedded, Input, LoadEmbedder
@@ -37,6 +38,7 @@ from server.events import (
     GrammarMade,
     LoadModel,
     MakeGrammar,
+    ModelLoaded,
     Question,
     Refused,
     StateAction,
@@ -60,6 +62,7 @@ EMBED_TIMEOUT = 600.0  # long texts on a busy CPU, behind those of others
 EXIT_TIMEOUT = 5.0
 LAST_WORDS_TIMEOUT = 1.0
 KEPT_LINES = 200
+TICK = 1.0
 TELLING = re.compile(r"GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memory", re.IGNORECASE)
 
 
@@ -96,6 +99,9 @@ class Generation:
         self.error: TavernkeepError | None = None
         self._first = (0.0, 0)  # when the first tokens came, and how many
         self._cancel = cancel
+        self._unwanted = False
+        self._begun = False
+        self._repeated = False
         self._mailbox: Mailbox = mailbox or queue.SimpleQueue()
 
     @property
@@ -116,8 +122,19 @@ class Generation:
 
     def cancel(self) -> None:
         """Ask the engine to end it; the :class:`Finished` event still comes. Harmless when it is over."""
+        self._unwanted = True
         if not self.over:
             self._cancel(self.request.request_id)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether another engine may begin it anew: nothing of it was heard, and it has not crashed two already."""
+        return not self._begun and not self._repeated
+
+    def repeat(self, cancel: Callable[[int], None]) -> bool:
+        """Another engine takes it over, which is told by ``cancel`` to end it. False if nobody wants it any more."""
+        self._repeated, self._cancel = True, cancel
+        return not self._unwanted
 
     def events(self, silence: float) -> Iterator[TextPiece | Finished | None]:
         """Pieces of text as they come, then :class:`Finished`. Yields None after each ``silence`` seconds without any.
@@ -132,6 +149,7 @@ class Generation:
     def deliver(self, event: TextPiece | Finished | TavernkeepError) -> None:
         """Called by the engine client's thread only."""
         if isinstance(event, TextPiece):
+            self._begun = True
             if event.unsaid:
                 self.thought += self.text
                 self.text = ""
@@ -166,8 +184,9 @@ class EngineClient:
     """One engine process with one model, from :meth:`start` to :meth:`close`.
 
     ``ids`` numbers requests, over all engines of a launcher. ``on_event`` gets every event that belongs to no single
-    reply, ``on_over`` each reply that has ended, ``on_exit`` a sentence when the process ends by itself. All are called
-    on this object's thread.
+    reply, ``on_over`` each reply that has ended. When the process ends by itself, ``on_exit`` gets a sentence and the
+    replies that another engine may begin anew; it tells whether one does. All are called on this object's thread. With
+    a ``patience`` a process that gives no sign of life for so many seconds, while replies are wanted, is ended.
     """
 
     def __init__(
@@ -175,7 +194,8 @@ class EngineClient:
         ids: Iterator[int],
         on_event: Callable[[EngineEvent], None],
         on_over: Callable[[Generation], None],
-        on_exit: Callable[[str], None],
+        on_exit: Callable[[str, list[Generation]], bool],
+        patience: int = 0,
     ) -> None:
         self._on_event = on_event
         self._on_over = on_over
@@ -187,7 +207,12 @@ class EngineClient:
         self._calls: dict[int, queue.SimpleQueue[Answer | TavernkeepError]] = {}
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._log_reader = threading.Thread(target=self._read_log, name="engine log", daemon=True)
+        self._patience = patience
+        self._heard = 0  # signs of life
+        self._loaded = False
         self._closing = False
+        self._ended = threading.Event()
+        self._hung = False
         self._dead = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -196,8 +221,11 @@ class EngineClient:
         """The engine process's id, 0 before it was started."""
         return self._process.pid if self._process else 0
 
-    def start(self, spec: LoadModel | LoadEmbedder) -> None:
-        """Start the process and have it load a model; progress and outcome come as events."""
+    def start(self, spec: LoadModel | LoadEmbedder, repeated: ReadOnly[Generation] = ()) -> None:
+        """Start the process and have it load a model; progress and outcome come as events.
+
+        The ``repeated`` replies were another engine's; they are this one's first.
+        """
         self._process = subprocess.Popen(
             children.command("server.engine.worker"),
             stdin=subprocess.PIPE,
@@ -208,7 +236,16 @@ class EngineClient:
         )
         self._log_reader.start()
         threading.Thread(target=self._read_events, name="engine events", daemon=True).start()
+        if self._patience:
+            threading.Thread(target=self._watch, name="engine watch", daemon=True).start()
         self._send(spec)
+        for generation in repeated:
+            with self._lock:
+                self._generations[generation.request.request_id] = generation
+            wanted = generation.repeat(self._cancel)
+            self._send(generation.request)  # read at once, and begun when the model is there
+            if not wanted:
+                self._cancel(generation.request.request_id)
 
     def submit(
         self,
@@ -245,25 +282,25 @@ class EngineClient:
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text``; ``special`` adds the beginning-of-text token where the model wants one."""
-        answer = self._call(lambda call_id: Tokenize(call_id, text, special))
+        answer = self._call(lambda call_id: Tokenize(call_id, text, special), CALL_TIMEOUT)
         assert isinstance(answer, Tokens)
         return answer.ids
 
     def detokenize(self, ids: tuple[int, ...]) -> str:
         """The text of token ``ids``; those that do not exist add nothing."""
-        answer = self._call(lambda call_id: Detokenize(call_id, ids))
+        answer = self._call(lambda call_id: Detokenize(call_id, ids), CALL_TIMEOUT)
         assert isinstance(answer, Detokenized)
         return answer.text
 
     def check_constraint(self, constraint: Constraint) -> str:
         """A sentence on what is wrong with a constraint, for the loaded model's vocabulary, or ""."""
-        answer = self._call(lambda call_id: CheckConstraint(call_id, constraint))
+        answer = self._call(lambda call_id: CheckConstraint(call_id, constraint), CALL_TIMEOUT)
         assert isinstance(answer, ConstraintChecked)
         return answer.problem
 
     def grammar_of(self, schema: str) -> str:
         """The GBNF for a JSON schema's text. Raises :class:`BadRequest`."""
-        answer = self._call(lambda call_id: MakeGrammar(call_id, schema))
+        answer = self._call(lambda call_id: MakeGrammar(call_id, schema), CALL_TIMEOUT)
         assert isinstance(answer, GrammarMade)
         if answer.problem:
             raise BadRequest(answer.problem)
@@ -271,20 +308,23 @@ class EngineClient:
 
     def use_state(self, action: StateAction, slot: int = 0) -> StateUsed:
         """Look at, save, load or clear a saved conversation."""
-        answer = self._call(lambda call_id: UseState(call_id, action, slot), timeout=STATE_TIMEOUT)
+        answer = self._call(lambda call_id: UseState(call_id, action, slot), STATE_TIMEOUT)
         assert isinstance(answer, StateUsed)
         return answer
 
     def embed(self, inputs: tuple[Input, ...], *, first: int, truncate: bool, dimensions: int) -> Embedded:
         """Vectors of texts or token ids. Raises :class:`BadRequest` for an input that cannot be used."""
-        answer = self._call(lambda call_id: Embed(call_id, inputs, first, truncate, dimensions), timeout=EMBED_TIMEOUT)
+        answer = self._call(lambda call_id: Embed(call_id, inputs, first, truncate, dimensions), EMBED_TIMEOUT)
         assert isinstance(answer, Embedded)
         if answer.problem:
             raise BadRequest(answer.problem)
         return answer
 
-    def _call(self, build: Callable[[int], Call], timeout: float = CALL_TIMEOUT) -> Answer:
-        """Send a command that is answered once, and wait for that. Raises :class:`EngineDied`."""
+    def _call(self, build: Callable[[int], Call], timeout: float) -> Answer:
+        """Send a command that is answered once, and wait for that; a process that does not answer is ended.
+
+        Raises :class:`EngineDied`.
+        """
         call_id = next(self._ids)
         mailbox: queue.SimpleQueue[Answer | TavernkeepError] = queue.SimpleQueue()
         with self._lock:
@@ -295,6 +335,7 @@ class EngineClient:
             self._send(build(call_id))
             answer = mailbox.get(timeout=timeout)
         except queue.Empty:
+            self._end_hung()
             raise EngineDied("The engine process does not answer.") from None
         finally:
             with self._lock:
@@ -344,9 +385,11 @@ class EngineClient:
                 while True:
                     for event in pickle.load(pipe):
                         self._deliver(event)
+                    self._heard += 1
         finally:  # whatever ends this thread: nobody may go on waiting for a process that is not listened to
             self._hang_up()
             status = self._process.wait()
+            self._ended.set()
             self._log_reader.join(LAST_WORDS_TIMEOUT)
             self._bury(self._epitaph(status))
 
@@ -358,6 +401,7 @@ class EngineClient:
                 mailbox.put(event)
             return
         if not isinstance(event, (TextPiece, Finished, Refused)):
+            self._loaded = self._loaded or isinstance(event, ModelLoaded)
             self._on_event(event)
             return
         with self._lock:
@@ -373,13 +417,29 @@ class EngineClient:
             self._dead = sentence
             generations, self._generations = list(self._generations.values()), {}
             calls, self._calls = list(self._calls.values()), {}
+        repeatable = [each for each in generations if each.repeatable]
+        taken_over = repeatable if not self._closing and self._on_exit(sentence, repeatable) else []
         for generation in generations:
-            generation.deliver(EngineDied(sentence))
-            self._on_over(generation)
+            if generation not in taken_over:
+                generation.deliver(EngineDied(sentence))
+                self._on_over(generation)
         for mailbox in calls:
             mailbox.put(EngineDied(sentence))
-        if not self._closing:
-            self._on_exit(sentence)
+
+    def _watch(self) -> None:
+        """Count the seconds without a sign of life, and not by a clock: a PC that slept or stood still is no hang."""
+        heard, silent = self._heard, 0
+        while not self._ended.wait(TICK):
+            busy = self._loaded and bool(self._generations)
+            silent = silent + 1 if busy and self._heard == heard else 0
+            heard = self._heard
+            if silent >= self._patience:
+                self._end_hung()
+
+    def _end_hung(self) -> None:
+        assert self._process is not None
+        self._hung = True
+        self._process.kill()
 
     def _epitaph(self, status: int) -> str:
         """One sentence on why the process ended."""
@@ -387,6 +447,8 @@ class EngineClient:
             return "The model was unloaded."
         last = next((line for line in reversed(self._last_lines) if TELLING.search(line)), "")
         said = f" Its last words were: {last}" if last else ""
+        if self._hung:
+            return "The engine process hung: it gave no sign of life although there was work, and was ended."
         if _name_of(status) == "SIGKILL":
             return "The engine process was killed from outside, or by the system because memory ran out."
         return f"The engine process crashed ({_name_of(status)}).{said}"

@@ -20,6 +20,7 @@ from server.engine.client import EngineClient
 from server.errors import ModelLoadError, ModelNotReady, NotAvailable, ServerBusy
 from server.events import EngineEvent, LogLine, ModelFailed, ModelInfo, ModelLoaded
 from server.model import gguf
+from server.restarts import Restarts
 
 log = logging.getLogger("tavernkeep")
 
@@ -62,26 +63,35 @@ class Embedder:
         self._model: ModelInfo | None = None
         self._problem = ""
         self._requests = 0
+        self._restart = True
+        self._restarts = Restarts()
 
-    def load(self, spec: LoadEmbedder | None) -> None:
+    def load(self, spec: LoadEmbedder | None, *, restart: bool) -> None:
         """Load a model in the background, in place of the one before; None for none. The same one stays loaded.
 
-        What goes wrong is told in the log, and to those who ask for vectors.
+        What goes wrong is told in the log, and to those who ask for vectors. With ``restart`` it is loaded again when
+        its process crashes.
         """
         with self._lock:
+            self._restart = restart
             if spec == self._spec and not self._problem:
                 return
         self.close()
-        if not spec:
-            return
+        if spec:
+            self._start(spec)
+
+    def _start(self, spec: LoadEmbedder, after: EngineClient | None = None) -> None:
+        """Start a process ``after`` another one, unless that was replaced meanwhile."""
         engine = EngineClient(
             self._ids,
             on_event=lambda event: self._take(engine, event),
             on_over=lambda _generation: None,  # it writes no replies
-            on_exit=lambda sentence: self._fail(engine, sentence),
+            on_exit=lambda sentence, _waiting: self._revive(engine, spec, sentence),
         )
         with self._lock:
-            self._spec, self._engine = spec, engine
+            if self._engine is not after:
+                return
+            self._spec, self._engine, self._problem = spec, engine, ""
         log.info("Loading the embeddings model %s.", Path(spec.path).name)
         try:
             gguf.inspect(spec.path)  # before llama.cpp sees the file
@@ -189,6 +199,16 @@ class Embedder:
             self._fail(engine, event.sentence)
         elif isinstance(event, LogLine):
             log.log(event.level, "%s", event.text)
+
+    def _revive(self, engine: EngineClient, spec: LoadEmbedder, sentence: str) -> bool:
+        """The process ended by itself: start it again, unless it crashed while it loaded, or again and again. False,
+        because nothing of what it did is taken over."""
+        with self._lock:
+            answered = engine is self._engine and self._model is not None
+        self._fail(engine, sentence)
+        if answered and self._restart and self._restarts.allow():
+            self._start(spec, after=engine)
+        return False
 
     def _fail(self, engine: EngineClient, sentence: str) -> None:
         with self._lock:
