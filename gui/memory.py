@@ -19,6 +19,7 @@ import platformdirs
 from gui.view.form import Form, form_of
 from server.errors import SettingsError
 from server.settings import Settings, from_mapping
+from server.whole_file import whole_file
 
 OF_ALL: Final = (
     "host", "port", "password", "gamemode", "reservevram", "multiuser", "lowpriority", "allowclients", "loadonrequest",
@@ -173,14 +174,10 @@ class Memory:
         if not self._file:
             return
         with self._writing:
-            fresh = self._file.with_suffix(".new")
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                with open(
-                    os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-                ) as stream:
-                    json.dump(self._kept, stream, indent=1)
-                os.replace(fresh, self._file)
+                with whole_file(self._file, private=True) as file:  # a password may be in it
+                    file.write(json.dumps(self._kept, indent=1).encode())
             except OSError as error:
                 logger.warning("The window's settings could not be kept in %s: %s.", self._file, error.strerror)
 
@@ -202,7 +199,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     except (ValueError, RecursionError):
         pass
-    aside = file.with_suffix(".broken")
+    aside = file.with_name(f"{file.name}.corrupt")
     with contextlib.suppress(OSError):
         os.replace(file, aside)
     logger.warning("The window's settings in %s were damaged; they were put aside as %s.", file, aside.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import shutil
 import time
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from server.errors import TavernkeepError
 from server.snapshot import ClientGuide, Trial
+from server.whole_file import whole_file
 
 FOLDER = Path(__file__).resolve().parent.parent / "presets" / "clients"
 ORDER = ("mantella", "chim", "skyrimnet", "sillytavern_text", "sillytavern_chat")
@@ -77,9 +77,8 @@ def write_mantella_config(folder: str, address: str) -> str:
             )
         copy = _free_name(file)
         shutil.copy2(file, copy)
-        fresh = file.with_suffix(".new")
-        fresh.write_bytes(changed)
-        os.replace(fresh, file)
+        with whole_file(file) as writing:
+            writing.write(changed)
     except FileNotFoundError:
         raise TavernkeepError(
             f"There is no {MANTELLA_FILE} in {folder}.", "It is usually in Documents, My Games, Mantella."

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from server.errors import SettingsError
 from server.settings import Settings, rule_of
+from server.whole_file import whole_file
 
 # Keys of our settings that KoboldCpp writes under another name as well.
 POSITIONAL = {"model": "model_param", "port": "port_param"}
@@ -45,10 +45,9 @@ def save(path: str, settings: Settings) -> None:
     read = {**dataclasses.asdict(Settings()), **_settings_in(dict(written))}
     changed = {name: value for name, value in values.items() if _plain(read[name]) != _plain(value)}
     text = json.dumps({**written, OWN: changed} if changed else written)
-    fresh = Path(f"{path}.new")
     try:
-        fresh.write_text(text, "utf-8")
-        os.replace(fresh, path)
+        with whole_file(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise SettingsError(f"The configuration {path} cannot be written: {error.strerror}.") from None
 

@@ -7,13 +7,13 @@ can be used.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from server.errors import BadRequest, TavernkeepError
+from server.whole_file import whole_file
 
 SLOTS = 12
 LONGEST_STORY = 10 * 1024 * 1024  # characters, as in KoboldCpp
@@ -86,15 +86,10 @@ class Saves:
         return stories
 
     def _write(self, stories: dict[str, Any]) -> None:
-        """In one go: a crash leaves the old file or the new one, never half of it."""
         file = self._file()
-        new = f"{file}.new"
         try:
-            with open(new, "w", encoding="utf-8") as writing:
-                json.dump(stories, writing)
-                writing.flush()
-                os.fsync(writing.fileno())
-            os.replace(new, file)
+            with whole_file(file) as writing:
+                writing.write(json.dumps(stories).encode())
         except OSError as error:
             raise SavesBroken(f"The story cannot be written to {file.name}: {error.strerror}.") from None
 

@@ -8,6 +8,7 @@ import pytest
 
 from gui.memory import MODELS_KEPT, Look, Memory
 from server.settings import Settings
+from tests.conftest import small_disk
 
 MODEL = "/models/a.gguf"
 
@@ -59,7 +60,7 @@ def test_a_damaged_file_is_put_aside_and_told(file, caplog, text):
     memory = Memory(file)
     assert memory.recall(Settings(), MODEL) == Settings(model=MODEL)
     assert "damaged" in caplog.text
-    assert file.with_suffix(".broken").read_text() == text
+    assert file.with_name("window.json.corrupt").read_text() == text
     memory.keep(Settings(model=MODEL, contextsize=4096))
     assert Memory(file).recall(Settings(), MODEL).contextsize == 4096
 
@@ -91,6 +92,15 @@ def test_a_folder_that_cannot_be_written_is_told_and_nothing_breaks(tmp_path, ca
     (tmp_path / "config").touch()
     Memory(tmp_path / "config" / "window.json").keep(Settings(model=MODEL))
     assert "could not be kept" in caplog.text
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_remembered(file, caplog):
+    memory = Memory(file)
+    memory.keep(Settings(model=MODEL, contextsize=4096))
+    with small_disk(500):
+        memory.keep(Settings(model="/other.gguf", gendefaults='{"memo": "%s"}' % ("x" * 1000)))
+    assert "could not be kept" in caplog.text
+    assert Memory(file).recall(Settings(), MODEL).contextsize == 4096
 
 
 def test_the_oldest_models_are_forgotten(file):

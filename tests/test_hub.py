@@ -13,6 +13,7 @@ from server.errors import DownloadError
 from server.model import downloads, gguf, hub
 from server.model.downloads import Downloads
 from server.snapshot import DownloadPhase, DownloadRow, HubFile
+from tests.conftest import small_disk
 from tests.hub_imitation import REVISION, Hub, running_hub
 from tests.test_gguf import tiny
 
@@ -246,6 +247,19 @@ def test_a_full_disk_is_said_before_anything_is_fetched(imitation, fetching, tmp
     fetching.start(only_file(imitation), str(tmp_path))
     assert "The disk has 0.0 GB free" in ended(fetching).sentence
     assert imitation.asked == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_said_and_it_goes_on_when_there_is_room(imitation, fetching, tmp_path):
+    imitation.files[REPOSITORY] = {"tiny-Q4.gguf": LARGE}
+    with small_disk(15 * MIB):
+        fetching.start(only_file(imitation), str(tmp_path))
+        assert "cannot be written: File too large" in ended(fetching).sentence
+    assert not Path(row_of(fetching).path).exists()
+    fetching.resume(row_of(fetching).key)
+    row = ended(fetching)
+    assert row.phase is DownloadPhase.DONE
+    assert Path(row.path).read_bytes() == LARGE
+    assert imitation.asked[-1][1] > 0
 
 
 def test_a_folder_that_cannot_be_written_is_said(imitation, fetching, tmp_path):

@@ -12,7 +12,7 @@ from server.api.saves import story_of
 from server.engine.llama.schema_grammar import grammar_of
 from server.errors import BadRequest
 from server.saves import SLOTS, Saves, SavesBroken
-from tests.conftest import Server, settings_for_tests, wait_until
+from tests.conftest import Server, settings_for_tests, small_disk, wait_until
 
 NAME = "SmolLM2-135M-Instruct.Q4_1"
 LONG: dict[str, Any] = {"max_length": 400, "ban_eos_token": True}
@@ -219,6 +219,14 @@ def test_where_saving_is_off_clients_are_told(server: Server):
     reply = server.post("/api/extra/data/save", {"slot": 0, "data": "x"})
     assert reply.status == 400
     assert "--savedatafile" in reply.json["error"]
+
+
+def test_a_full_disk_leaves_the_stories_that_were_kept(tmp_path: Path):
+    saves = Saves(lambda: str(tmp_path / "stories.jsondb"))
+    saves.save(0, "Old", "f", "d")
+    with small_disk(10_000), pytest.raises(SavesBroken, match="cannot be written"):
+        saves.save(1, "New", "f", "x" * 20_000)
+    assert saves.titles() == ["Old"] + [""] * (SLOTS - 1)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", "\ud800 story", ""])

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from server.engine.ram_store import Block
 from server.errors import TavernkeepError
 from server.events import KeptState, LoadModel
+from server.whole_file import whole_file
 
 SLOTS = 10
 # Magic, version, fingerprint, number of tokens, number of blocks. Then come the tokens, the length of each block in
@@ -48,17 +49,11 @@ class KVStates:
     def write(self, slot: int, blocks: list[Block]) -> None:
         """Put a conversation into a slot, whole or not at all. Raises :class:`TavernkeepError`."""
         path = self._path(slot)
-        unfinished = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(unfinished, "wb", opener=_for_the_owner) as file:
+            with whole_file(path, private=True) as file:  # it is what somebody talked about
                 self._write(file, blocks)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
         except OSError as error:
-            if unfinished.is_file():
-                unfinished.unlink()
             raise TavernkeepError(
                 f"The state could not be written to {path}: {error.strerror}.",
                 "Make room there, or choose another folder with --statedir.",
@@ -178,8 +173,3 @@ def _digest_of(parts: Iterable[bytes | array[int]]) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
-
-
-def _for_the_owner(path: str, flags: int) -> int:
-    """Opens a file that other users of this PC cannot read: it is what somebody talked about."""
-    return os.open(path, flags, 0o600)

@@ -226,6 +226,8 @@ class _Download:
                 expected_size=part.size,
                 tqdm_class=self._bar(stop),
             )
+            stream.flush()
+            os.fsync(stream.fileno())
         self._check(part, partial, stop)
         os.replace(partial, self._target(part))
 
