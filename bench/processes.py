@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as ReadOnly
 from pathlib import Path
 from typing import Any
@@ -32,12 +34,20 @@ while True: pass
 class Process:
     """A process and all that it starts. What it prints goes to ``log``, unless it is ``piped``."""
 
-    def __init__(self, name: str, command: list[str], log: Path, *, piped: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        *,
+        piped: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
-        self._log = log
+        self.log = log
         with log.open("wb") as file:
             source, sink = (subprocess.PIPE, subprocess.PIPE) if piped else (subprocess.DEVNULL, file)
-            self.popen = subprocess.Popen(command, cwd=ROOT, stdin=source, stdout=sink, stderr=file)
+            self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=source, stdout=sink, stderr=file)
 
     def memory(self) -> float:
         """MiB of resident memory, the model's file among it.
@@ -62,7 +72,7 @@ class Process:
 
     def give_up(self, what: str) -> None:
         """End the program, with the last lines the process printed."""
-        lines = self._log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:]
+        lines = self.log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:]
         sys.exit("\n".join([*lines, f"{self.name} {what}."]))
 
     def _tree(self) -> list[psutil.Process]:
@@ -75,13 +85,14 @@ class Process:
 class Server(Process):
     """A server that is ready, with the client that drives it. ``short`` counts replies that it ended too early."""
 
-    def __init__(self, peer: Peer, setup: Setup, folder: Path) -> None:
-        port = _free_port()
-        super().__init__(peer.name, peer.command(setup, port), folder / f"{peer.name}.log")
-        self._client = Client(port, peer.fields)
+    def __init__(self, peer: Peer, setup: Setup, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.port = _free_port()
+        command = peer.command(setup, self.port)
+        super().__init__(peer.name, command, folder / f"{peer.name}.log", environment=environment)
+        self._client = Client(self.port, peer.fields)
         self.replies = self.short = 0
         try:
-            self._wait_until_ready(port, peer.health)
+            self._wait_until_ready(self.port, peer.health)
         except BaseException:
             self.end()
             raise
@@ -161,6 +172,14 @@ def game(processes: int) -> Iterator[None]:
         for process in running:
             process.kill()
             process.communicate()
+
+
+@contextlib.contextmanager
+def home() -> Iterator[dict[str, str]]:
+    """A user's environment in which nothing has ever been started."""
+    with tempfile.TemporaryDirectory(prefix="tavernkeep-bench-") as folder:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+        yield {**kept, "HOME": folder}
 
 
 def _free_port() -> int:

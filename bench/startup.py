@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from collections.abc import Sequence as ReadOnly
 from pathlib import Path
 from typing import Any
 
 from bench.peers import ROOT
-from bench.processes import display
+from bench.processes import display, home
 from package import facts
 
 FROM_SOURCE = (sys.executable, str(ROOT / "launcher.py"))
@@ -45,7 +42,7 @@ def seconds_to_window(command: ReadOnly[str]) -> float:
     """Seconds until a window is in sight with something drawn in its middle; it is ended then."""
     from Xlib.display import Display
 
-    with _home() as environment, contextlib.closing(Display()) as screen:
+    with home() as environment, contextlib.closing(Display()) as screen:
         begun = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -88,14 +85,6 @@ def _drawn(screen: Any) -> bool:
             line = window.get_image(0, size.height // 2, size.width, 1, X.ZPixmap, 0xFFFFFFFF).data
             return len({line[place : place + 4] for place in range(0, len(line), 4)}) > 2
     return False
-
-
-@contextlib.contextmanager
-def _home() -> Iterator[dict[str, str]]:
-    """A user's environment in which nothing has ever been started."""
-    with tempfile.TemporaryDirectory(prefix="tavernkeep-bench-") as home:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-        yield {**kept, "HOME": home}
 
 
 if __name__ == "__main__":

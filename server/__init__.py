@@ -27,6 +27,7 @@ errors.py              the one error family: status, code, sentence, hint
 
 api/                   routes and shapes, no logic
   http_server.py       waitress in a thread, every piece of a stream sent at once
+  connections.py       its connections: who loses one because others want to get through
   manual/              every route in words, with an example
     route.py           what is told of a route
     fields.py          the fields of requests

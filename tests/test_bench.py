@@ -1,17 +1,24 @@
-"""What the benchmark computes: prompts, the reading of streams, gaps, tables. No server is started here."""
+"""What the benchmark computes: prompts, the reading of streams, gaps, tables, verdicts; and a soak of some seconds."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bench import peers, report
+from bench import peers, report, soak_report
 from bench.client import Refused, Reply, read_stream
+from bench.holdings import Holdings
 from bench.prompts import prose, turn
 from bench.report import Measurement
 from bench.scenarios import SCENARIOS, Row, gaps, percentile
+from bench.soak import Findings
+from bench.traffic import KINDS, Visit
+from bench.visitor import Answer
 
 SPEED = Row("speed", "tokens/s", more_is_better=True)
 WAIT = Row("wait", "ms")
@@ -138,3 +145,62 @@ def test_scenarios_and_rows_have_names_of_their_own():
     titles = [row.title for scenario in SCENARIOS for row in scenario.rows]
     assert len(set(names)) == len(names)
     assert len(set(titles)) == len(titles)
+
+
+HELD = Holdings(1, 100.0, 50.0, files=18, threads=69, children=2, connections=(("LISTEN", 2),))
+
+
+def faults(**found: object) -> list[str]:
+    held = {"launcher": [HELD, HELD], "engine": [HELD, HELD], "status": [3.0]}
+    return soak_report.faults(Findings(**{**held, **found}), growth=5, slowest=200)
+
+
+def test_a_soak_that_changes_nothing_has_held():
+    assert faults(visits=[Visit("a kind", "200", 0.1, 0.0, right=True)]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"uss": 53.0}, "The launcher has grown by 6.0 %."),
+        ({"files": 19}, "The launcher holds 1 files more than after the warm-up."),
+        ({"threads": 71}, "The launcher holds 2 threads more than after the warm-up."),
+        ({"children": 3}, "The launcher holds 1 children more than after the warm-up."),
+    ],
+)
+def test_a_soak_finds_what_grows(change, sentence):
+    assert faults(launcher=[HELD, dataclasses.replace(HELD, **change)]) == [sentence]
+
+
+def test_a_soak_finds_late_answers_and_wrong_outcomes():
+    visits = [Visit("a kind", "500", 0.1, 0.0, right=False)] * 2
+    assert faults(visits=visits, status=[201.0, 3.0]) == [
+        "a kind: 500, 2 times.",
+        "1 of 2 status requests took over 200 ms.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ("The server is busy: its queue is full. Try again in a moment.", "503 busy"),
+        ("The model is loading (40%).", "503 loading"),
+        ("The model was unloaded.", "503 unloaded"),
+        ("The cat sat on it.", '503 undocumented: {"error": "The cat sat on it."}'),
+    ],
+)
+def test_a_503_is_told_by_its_documented_reason(message, outcome):
+    assert Answer(503, json.dumps({"error": message}).encode()).outcome == outcome
+
+
+def test_a_small_soak_holds(starter_model):
+    small = ["--minutes", "0.1", "--visitors", "4", "--crowd", "4", "--half-open", "20"]
+    tolerant = ["--growth", "100", "--slowest", "10000"]  # so little traffic warms nothing up
+    command = [sys.executable, "-m", "bench.soak", *small, *tolerant]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.stdout.endswith("It held.\n"), run.stdout + run.stderr
+    assert run.returncode == 0
+
+
+def test_kinds_of_visits_have_names_of_their_own():
+    assert len({kind.name for kind in KINDS}) == len(KINDS)

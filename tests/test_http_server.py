@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from server.api.http_server import HttpServer
+from server.api.connections import FARTHEST_BEHIND, Limits
+from server.api.http_server import SPARE_THREADS, HttpServer
 from server.errors import PortInUse
 from tests.conftest import read_to_end, wait_until
 
@@ -26,8 +28,8 @@ def hello(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 def serve() -> Iterator[Callable[..., HttpServer]]:
     servers: list[HttpServer] = []
 
-    def start(app: Any, host: str = "127.0.0.1", port: int = 0, streams: int = 4) -> HttpServer:
-        servers.append(HttpServer(app, host, port, streams))
+    def start(app: Any, host: str = "127.0.0.1", port: int = 0, streams: int = 4, **limits: float) -> HttpServer:
+        servers.append(HttpServer(app, host, port, streams, Limits(**{"connections": 100, **limits})))
         return servers[-1]
 
     yield start
@@ -39,6 +41,31 @@ def ask(port: int, *headers: str, host: str = "127.0.0.1", version: str = "1.1")
     connection = socket.create_connection((host, port), timeout=20)
     connection.sendall("\r\n".join([f"GET / HTTP/{version}", "Host: x", *headers, "", ""]).encode())
     return read_to_end(connection)
+
+
+def connect(port: int, sent: str = "", receive_buffer: int = 0) -> socket.socket:
+    """A connection on which so much of a request was sent."""
+    connection = socket.socket()
+    connection.settimeout(20)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(sent.replace("\n", "\r\n").encode())
+    return connection
+
+
+GET = "GET / HTTP/1.1\nHost: x\n\n"
+POST = "POST / HTTP/1.1\nHost: x\nContent-Length: 0\n\n"
+HALF_HEADERS = "POST / HTTP/1.1\nHost: x\nContent-Le"
+HALF_BODY = "POST / HTTP/1.1\nHost: x\nContent-Length: 100\n\nhalf"
+
+
+def say_hello(connection: socket.socket) -> None:
+    """A request on a connection that stays."""
+    connection.sendall(GET.replace("\n", "\r\n").encode())
+    received = b""
+    while not received.endswith(b"hello"):
+        received += connection.recv(4096)
 
 
 def test_localhost_is_served_on_both_families(serve: Any) -> None:
@@ -117,12 +144,123 @@ def test_open_streams_leave_threads_for_status_requests(serve: Any) -> None:
     server = serve(app, streams=8)
     connections = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(8)]
     for connection in connections:
-        connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"POST /stream HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(4096)
     assert ask(server.port, "Connection: close").endswith(b"hello")
     gate.set()
     for connection in connections:
         connection.close()
+
+
+@pytest.mark.parametrize("half", ["", HALF_HEADERS, HALF_BODY])
+def test_requests_that_never_end_do_not_stop_a_whole_one(serve: Any, half: str) -> None:
+    server = serve(hello, connections=5)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(connect(server.port, half))
+        assert ask(server.port, "Connection: close").endswith(b"hello")
+
+
+def test_the_connection_that_has_been_idle_longest_gives_way_to_a_new_one(serve: Any) -> None:
+    server = serve(hello, connections=2)
+    with connect(server.port) as first, connect(server.port) as second:
+        say_hello(first)
+        say_hello(second)
+        assert ask(server.port, "Connection: close").endswith(b"hello")
+        assert first.recv(4096) == b""
+        say_hello(second)
+
+
+def test_a_reply_that_runs_gives_way_to_nobody(serve: Any) -> None:
+    gate = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        yield b"first"
+        assert gate.wait(20)
+        yield b"last"
+
+    server = serve(app, connections=3)
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(connect(server.port, GET.replace("\n\n", "\nConnection: close\n\n")))
+        assert stream.recv(4096)
+        half_open = [stack.enter_context(connect(server.port, HALF_HEADERS)) for _ in range(10)]
+        assert half_open[0].recv(1) == b""
+        gate.set()
+        assert read_to_end(stream).endswith(b"last")
+
+
+def test_a_request_that_trickles_in_is_refused_when_its_time_is_up(serve: Any) -> None:
+    server = serve(hello, arriving=0.3)
+    with connect(server.port, HALF_BODY) as connection:
+        connection.settimeout(0.1)
+
+        def answer() -> bytes:
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                return connection.recv(4096)
+            return b""
+
+        received = wait_until(answer, "a refusal", 20)
+    assert received.startswith(b"HTTP/1.1 408 Request Timeout")
+    assert b"The request had not all arrived after 0.3 seconds." in received
+
+
+def test_an_idle_connection_is_closed_when_its_time_is_up(serve: Any) -> None:
+    with connect(serve(hello, idle=0.3).port) as connection:
+        say_hello(connection)
+        assert connection.recv(4096) == b""
+
+
+def test_readers_that_do_not_read_hold_no_threads(serve: Any) -> None:
+    left = threading.Semaphore(0)
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        try:
+            while True:
+                yield bytes(65536)
+        except GeneratorExit:
+            left.release()
+            raise
+
+    server = serve(app, streams=2)
+    readers = SPARE_THREADS + 4
+    with contextlib.ExitStack() as stack:
+        for _ in range(readers):
+            stack.enter_context(connect(server.port, POST, receive_buffer=4096))
+        for _ in range(readers):
+            assert left.acquire(timeout=20)
+
+
+def test_a_reader_that_takes_nothing_is_left_when_its_time_is_up(serve: Any) -> None:
+    asked = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", str(4 * FARTHEST_BEHIND))])
+        asked.set()
+        return [bytes(4 * FARTHEST_BEHIND)]
+
+    server = serve(app, stalled=0.3)
+    with connect(server.port, POST, receive_buffer=4096):
+        assert asked.wait(20)
+        wait_until(lambda: not server.connections, "the connection to be ended", 20)
+
+
+def test_requests_that_wait_leave_threads_for_those_that_look(serve: Any) -> None:
+    gate = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "POST":
+            gate.wait(20)
+        return hello(environ, start_response)
+
+    server = serve(app, streams=1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(SPARE_THREADS + 10):
+            stack.enter_context(connect(server.port, POST))
+        assert ask(server.port, "Connection: close").endswith(b"hello")
+        gate.set()
 
 
 def test_twenty_starts_and_stops_leave_no_thread_behind() -> None:

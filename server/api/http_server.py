@@ -7,65 +7,53 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Any
 
 import psutil
 from waitress import wasyncore
-from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.channel import ClientDisconnected
 from waitress.server import create_server
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ThreadedTaskDispatcher
 
-from server.api import refusal
-from server.errors import BadRequest, PortInUse, TavernkeepError
+from server.api.connections import FARTHEST_BEHIND, MAX_BODY, Channel, Limits, end_overdue, make_room, most_connections
+from server.errors import PortInUse, TavernkeepError
 
 SPARE_THREADS = 16
-MIB = 1024 * 1024
-MAX_BODY = 33 * MIB
+LOOKING_THREADS = 4
+LOOKING = ("GET", "HEAD", "OPTIONS")
 MAX_HEADERS = 64 * 1024
-CONNECTIONS = 512
+OWN_SOCKETS = 2  # of each listener: itself, and the pipe that wakes the loop
+NEVER = 10 * 365 * 24 * 3600
 LOOP_SECONDS = 1.0
-DRAIN_SECONDS = 2.0
+DRAIN_SECONDS = 2
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class _Task(WSGITask):
-    def build_response_header(self) -> bytes:
-        """A client that asked for ``Connection: close`` gets a stream without chunk sizes, ended by the close: CHIM
-        reads its socket line by line."""
-        header: bytes = super().build_response_header()
-        request: Any = self.request
-        if self.chunked_response and request.headers.get("CONNECTION", "").lower() == "close":
-            self.chunked_response = False
-            header = header.replace(b"Transfer-Encoding: chunked\r\n", b"")
-        return header
+class _Threads(ThreadedTaskDispatcher):
+    """Threads for what is to be done, and a few that only answer those who look around, however long the others are
+    held up. Tasks are channels here."""
 
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._looking = ThreadedTaskDispatcher()
+        self._looking.set_thread_count(LOOKING_THREADS)
+        self.set_thread_count(count)
 
-class _Refusal(ErrorTask):
-    """What waitress refuses before there is a request: one that is too large, or no HTTP at all."""
+    def add_task(self, task: Any) -> None:
+        if getattr(task.requests[0], "command", "") in LOOKING:
+            self._looking.add_task(task)
+        else:
+            super().add_task(task)
 
-    def execute(self) -> None:
-        request: Any = self.request
-        error = request.error
-        large = error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        known = BadRequest(f"The request is larger than {MAX_BODY // MIB} MB." if large else f"{error.body}.")
-        body = json.dumps(refusal.body(known)).encode()
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers = [("Content-Type", "application/json")]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Channel(HTTPChannel):
-    task_class = _Task
-    error_task_class = _Refusal
+    def shutdown(self, cancel_pending: bool = True, timeout: int = DRAIN_SECONDS) -> bool:
+        self._looking.shutdown(cancel_pending, timeout)
+        return super().shutdown(cancel_pending, timeout)
 
 
 class HttpServer:
@@ -76,32 +64,40 @@ class HttpServer:
     enter. Raises :class:`PortInUse`.
     """
 
-    def __init__(self, app: WsgiApp, host: str, port: int, streams: int) -> None:
+    def __init__(self, app: WsgiApp, host: str, port: int, streams: int, limits: Limits | None = None) -> None:
         sockets = _listen(host, port)
+        self._limits = limits or Limits(most_connections())
         self.port: int = sockets[0].getsockname()[1]
         self._asked = {(host, port), (host, self.port)}
         name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self.address = f"http://[{name}]:{self.port}" if ":" in name else f"http://{name}:{self.port}"
         self._map: dict[int, Any] = {}
+        self._own = len(sockets) * OWN_SOCKETS
         self._server = create_server(
             _headers_first(app),
             map=self._map,
             sockets=sockets,
-            threads=streams + SPARE_THREADS,
+            _dispatcher=_Threads(streams + SPARE_THREADS),
             channel_request_lookahead=1,
-            connection_limit=CONNECTIONS,
+            connection_limit=self._own + self._limits.connections + 1,  # make_room comes before it
+            channel_timeout=NEVER,  # that is for Limits to say
             max_request_body_size=MAX_BODY,
             max_request_header_size=MAX_HEADERS,
-            outbuf_high_watermark=1024 * 1024,
+            outbuf_high_watermark=2 * FARTHEST_BEHIND,  # where a thread would wait
             asyncore_use_poll=True,
             ident=None,
         )
         self._listeners = [entry for entry in self._map.values() if hasattr(entry, "channel_class")]
         for listener in self._listeners:
-            listener.channel_class = _Channel
+            listener.channel_class = Channel
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._channels())
 
     def serves(self, host: str, port: int) -> bool:
         """Whether this is where those who ask for ``host`` and ``port`` should be served."""
@@ -118,16 +114,26 @@ class HttpServer:
         self._thread.join()
 
     def _run(self) -> None:
+        looked = time.monotonic()
         while not self._stopping.is_set():
             wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
+            if time.monotonic() - looked >= LOOP_SECONDS:
+                looked = time.monotonic()
+                end_overdue(self._channels(), self._limits)
+            surplus = len(self._map) - self._own - self._limits.connections
+            if surplus > 0:
+                make_room(self._channels(), surplus)
         for listener in self._listeners:
             wasyncore.dispatcher.close(listener)  # not listener.close(): the threads still pull its trigger
         self._drain()
-        for channel in [entry for entry in self._map.values() if isinstance(entry, _Channel)]:
+        for channel in self._channels():
             channel.handle_close()  # wakes a thread that waits for a slow reader
         for listener in self._listeners:
             listener.pull_trigger = _nothing  # its descriptor may soon be another file's
         wasyncore.close_all(self._map, ignore_all=True)
+
+    def _channels(self) -> list[Channel]:
+        return [entry for entry in self._map.values() if isinstance(entry, Channel)]
 
     def _drain(self) -> None:
         """Let replies that are ending anyway send their last frame, then stop the threads."""

@@ -1,0 +1,286 @@
+"""``python -m bench.soak``: minutes of mixed traffic, good and bad, against one server; and whether it held.
+
+The exit status is 1 if anything was found that must not be: see README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import peers, soak_report
+from bench.holdings import Holdings, Probe, engine_of, holdings
+from bench.peers import Setup
+from bench.processes import Server, home
+from bench.prompts import prose
+from bench.traffic import CROWD, KINDS, KOBOLD, SWAP, Kind, Visit, visit
+from bench.visitor import CUT_OFF, LEFT, Visitor
+
+KEY = "soak"
+# Settings that clients swap between. The RAM for prompts is small, so that it is full before anything is measured.
+CONFIGURATIONS = {"large.kcpps": 8192, "small.kcpps": 4096}
+CACHE_MIB = 64
+# Parts of the run: all is warmed up; the model is swapped; its last engine is warmed up; that engine goes on.
+PARTS = (0.25, 0.3, 0.2, 0.25)
+SWAP_SECONDS = 20.0
+CROWD_SECONDS = 10.0
+PATIENCE = 60.0
+GRACE = 240.0
+SETTLING = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much traffic: ``visitors`` at a time, ``crowd`` streams at once, beside ``half_open`` connections."""
+
+    seconds: float
+    seed: int
+    visitors: int
+    crowd: int
+    half_open: int
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """The server, started as a user starts it who lets clients swap the model."""
+
+    folder: Path
+    name: str = "tavernkeep"
+    health: str = "/health"
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def command(self, setup: Setup, port: int) -> list[str]:
+        flags = ["--password", KEY, "--admin", "--admindir", str(self.folder), "--cacheram", str(CACHE_MIB)]
+        return [*peers.Tavernkeep().command(setup, port), *flags]
+
+    def version(self) -> str:
+        return peers.Tavernkeep().version()
+
+
+@dataclass
+class Findings:
+    """All that was measured. ``status`` has milliseconds, of status requests beside the crowd."""
+
+    visits: list[Visit] = field(default_factory=list)
+    status: list[float] = field(default_factory=list)
+    launcher: list[Holdings] = field(default_factory=list)
+    engine: list[Holdings] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+class Soak:
+    """One run against a server that is ready."""
+
+    def __init__(self, server: Server, plan: Plan) -> None:
+        self.findings = Findings()
+        self._server = server
+        self._plan = plan
+        self._process = psutil.Process(server.popen.pid)
+        self._rng = random.Random(f"{plan.seed}")
+        self._swaps = 0
+
+    def run(self) -> None:
+        """All parts, one after the other."""
+        warm_up, swapping, warm_engine, last = (share * self._plan.seconds for share in PARTS)
+        self._say("warming up")
+        self._load(warm_up, swap=True)
+        self.findings.launcher.append(holdings(self._settled()))
+        self._say("swapping")
+        self._load(swapping, swap=True)
+        self._say("warming up the last engine")
+        self._load(warm_engine, swap=False)
+        self._settled()
+        self.findings.engine.append(self._engine())
+        self._say("the last part")
+        self._load(last, swap=False)
+        self.findings.launcher.append(holdings(self._settled()))
+        self.findings.engine.append(self._engine())
+        self._read_log()
+
+    def _load(self, seconds: float, *, swap: bool) -> None:
+        """Mixed traffic, and then the crowd."""
+        crowd = min(CROWD_SECONDS, seconds / 3)
+        until = time.monotonic() + seconds - crowd
+        names = [f"{self._plan.seed} {len(self.findings.visits)} {number}" for number in range(self._plan.visitors)]
+        with _threads([threading.Thread(target=self._keep_visiting, args=(name, until)) for name in names]):
+            while swap and time.monotonic() + SWAP_SECONDS / 2 < until:
+                time.sleep(min(SWAP_SECONDS, (until - time.monotonic()) / 2))
+                self._pay(Kind(SWAP, 0, self._swap, frozenset(("200",))), self._rng)
+        self._meet_crowd(crowd)
+
+    def _keep_visiting(self, name: str, until: float) -> None:
+        rng = random.Random(name)
+        weights = [kind.weight for kind in KINDS]
+        while time.monotonic() < until and self._server.popen.poll() is None:
+            self._pay(rng.choices(KINDS, weights)[0], rng)
+
+    def _pay(self, kind: Kind, rng: random.Random) -> None:
+        self.findings.visits.append(visit(kind, self._server.port, KEY, rng))
+
+    def _swap(self, visitor: Visitor) -> str:
+        """Load the same model with another context, and wait until it answers."""
+        self._swaps += 1
+        name, context = list(CONFIGURATIONS.items())[self._swaps % len(CONFIGURATIONS)]
+        asked = json.loads(visitor.ask("/api/admin/reload_config", {"filename": name}).body)
+        if not asked["success"]:
+            return str(asked["error"])
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            told = json.loads(visitor.ask("/api/extra/true_max_context_length").body)["value"]
+            if told == context and visitor.ask("/health").status == 200:
+                return "200"
+            time.sleep(0.1)
+        return "not loaded"
+
+    def _meet_crowd(self, seconds: float) -> None:
+        """Many streams at once beside many connections that only begin a request: how soon is the status told?"""
+        plan, over = self._plan, threading.Event()
+        opened = threading.Semaphore(0)
+
+        def stream(visitor: Visitor) -> str:
+            body = {"prompt": prose(str(visitor.rng.random()), 20), "max_length": 2000, "ban_eos_token": True}
+            while not over.is_set():
+                with visitor.stream("/api/extra/generate/stream", body) as reply:
+                    opened.release()
+                    while not over.is_set() and reply.read(reply.pieces + 1) == CUT_OFF:
+                        pass
+                    if reply.outcome not in (CUT_OFF, "200"):
+                        return reply.outcome
+            return LEFT
+
+        kind = Kind(CROWD.format(plan.crowd), 0, stream, frozenset((LEFT,)))
+        names = [f"crowd {plan.seed} {len(self.findings.visits)} {number}" for number in range(plan.crowd)]
+        with self._half_open(), contextlib.ExitStack() as stack:
+            stack.enter_context(
+                _threads([threading.Thread(target=self._pay, args=(kind, random.Random(name))) for name in names])
+            )
+            stack.callback(over.set)
+            waiting = sum(not opened.acquire(timeout=PATIENCE / plan.crowd) for _ in range(plan.crowd))
+            if waiting:
+                self.findings.faults.append(f"{waiting} of {plan.crowd} streams could not be opened.")
+            probe = Probe(self._server.port, KEY)
+            time.sleep(seconds)
+            self.findings.status += probe.stop()
+
+    @contextlib.contextmanager
+    def _half_open(self) -> Iterator[None]:
+        """Connections that have sent half of a request, more than the server holds."""
+        visitor = Visitor(self._server.port, KEY, self._rng)
+        half = visitor.head("POST", KOBOLD, 100)[:-20]
+        connections: list[socket.socket] = []
+        try:
+            for _ in range(self._plan.half_open):
+                connections.append(visitor.connect())
+                with contextlib.suppress(ConnectionError):
+                    connections[-1].sendall(half)
+            yield
+        finally:
+            for connection in connections:
+                connection.close()
+
+    def _settled(self) -> psutil.Process:
+        """The launcher when nobody wants anything of it any more."""
+        deadline = time.monotonic() + PATIENCE
+        while problem := self._unrest():
+            if time.monotonic() > deadline:
+                self.findings.faults.append(f"{PATIENCE:.0f} seconds after the last visitor left: {problem}.")
+                break
+            time.sleep(0.2)
+        time.sleep(SETTLING)
+        return self._process
+
+    def _unrest(self) -> str:
+        """What of a visitor is still there, or ""."""
+        states = dict(holdings(self._process).connections)
+        states.pop(psutil.CONN_LISTEN, None)
+        if states:
+            return f"connections of the launcher: {states}"
+        now = json.loads(Visitor(self._server.port, KEY, self._rng).ask("/api/extra/perf").body)
+        held = {name: now[name] for name in ("queue", "kv_cells_used") if now[name]}
+        return "" if now["idle"] and not held else f"replies that nobody reads: {held}"
+
+    def _engine(self) -> Holdings:
+        return holdings(engine_of(self._process))
+
+    def _read_log(self) -> None:
+        lines = self._server.log.read_text("utf-8", "replace").splitlines()
+        found = [line for line in lines if "Traceback" in line or " made a mistake" in line]
+        self.findings.faults += [f"The log has {len(found)} tracebacks."] if found else []
+
+    def _say(self, what: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {what}, {len(self.findings.visits)} visits so far", file=sys.stderr)
+
+
+def main() -> None:
+    """Read the command line, let it rain, print, judge."""
+    options = _options()
+    plan = Plan(60 * options.minutes, options.seed, options.visitors, options.crowd, options.half_open)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="tavernkeep-soak-") as name, home() as environment:
+        folder = Path(name)
+        for file, context in CONFIGURATIONS.items():
+            values = {"model_param": str(options.model), "contextsize": context, "cacheram": CACHE_MIB}
+            (folder / file).write_text(json.dumps({**values, "threads": options.threads}), "utf-8")
+        setup = Setup(options.model, options.threads, CONFIGURATIONS["large.kcpps"])
+        server = Server(Soaked(folder), setup, folder, environment)
+        end = threading.Timer(plan.seconds + GRACE, server.end)
+        end.start()
+        soak = Soak(server, plan)
+        try:
+            soak.run()
+        except KeyboardInterrupt:
+            soak.findings.faults.append("The run was stopped before its end.")
+        except psutil.NoSuchProcess:
+            soak.findings.faults.append("The launcher or the engine has ended, or was ended because time was up.")
+        finally:
+            end.cancel()
+            server.end()
+    faults = soak_report.faults(soak.findings, options.growth, options.slowest)
+    print(soak_report.report(soak.findings, faults))
+    sys.exit(1 if faults else 0)
+
+
+@contextlib.contextmanager
+def _threads(threads: list[threading.Thread]) -> Iterator[None]:
+    """Threads that run beside the block; it ends when they have ended."""
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m bench.soak", description=__doc__.partition(": ")[2])
+    cores = psutil.cpu_count(logical=False) or 1
+    starter = peers.ROOT / "assets/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+    parser.add_argument("--minutes", type=float, default=10, help="minutes of traffic [10]")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another mixture [1]")
+    parser.add_argument("--visitors", type=int, default=16, help="visitors at a time [16]")
+    parser.add_argument("--crowd", type=int, default=32, help="streams at once while the status is asked for [32]")
+    parser.add_argument("--half-open", type=int, default=600, help="half requests beside them [600]")
+    parser.add_argument("--growth", type=float, default=5, help="%% of memory that each process may grow by [5]")
+    parser.add_argument("--slowest", type=float, default=200, help="milliseconds a status may take then [200]")
+    parser.add_argument("--model", type=Path, default=starter, metavar="FILE", help="GGUF file [the starter model]")
+    parser.add_argument("--threads", type=int, default=cores, help=f"threads of the engine [{cores}]")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
