@@ -127,8 +127,10 @@ class Controller:
         rows = tuple(row_of(each, slots.get(each.request.request_id)) for each in self.generations())
         engine, totals = self._host.engine, self._ledger.totals()
         machine = self._machine.use(engine.pid if engine else 0)
+        now, http = self._host.now, self._http
         return replace(
-            self._host.now,
+            now,
+            sentence=(http.problem if http else "") or now.sentence,
             requests=rows,
             replies=totals.replies,
             trimmed=totals.trimmed,

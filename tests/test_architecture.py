@@ -53,6 +53,23 @@ def test_only_the_llama_folder_touches_llama_cpp(module):
     assert allowed or "llama_cpp" not in packages(imports_of(module))
 
 
+TELLS_THE_TIME = {  # to people, or in the fields that clients expect
+    "server/records.py",
+    "server/model_host.py",
+    "server/api/openai.py",
+    "server/api/responses.py",
+    "server/api/ollama.py",
+    "server/prompt/jinja_worker.py",
+}
+
+
+@everywhere
+def test_nothing_waits_by_a_clock_that_can_jump(module):
+    calls = {ast.unparse(node.func) for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)}
+    wall_clock = any(call in ("time.time", "time.localtime") or call.endswith((".now", ".utcnow")) for call in calls)
+    assert not wall_clock or str(module.relative_to(ROOT)) in TELLS_THE_TIME
+
+
 @everywhere
 def test_only_the_window_touches_tk(module):
     assert module in GUI or not packages(imports_of(module)) & {"tkinter", "customtkinter"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 import psutil
@@ -254,3 +256,27 @@ def test_whoever_stops_a_server_that_says_goodbye_does_not_wait_for_its_replies(
 def test_a_server_that_was_closed_can_be_started_again(own_server: Server) -> None:
     ready(own_server).controller.close()
     assert answers(ready(own_server))
+
+
+# --- memory and time ---
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process's memory be limited from outside")
+def test_too_little_memory_for_the_context_is_told_in_words_and_a_smaller_one_loads(own_server: Server) -> None:
+    own_server.controller.start(settings_for_tests(contextsize=262144))  # 6 GB of KV cache
+    psutil.Process(engine(own_server)).rlimit(psutil.RLIMIT_AS, (2 << 30, 2 << 30))
+    sentence = own_server.wait_for(EngineState.FAILED).sentence
+    assert "could not set up a context of 262144 tokens" in sentence
+    assert "Choose a smaller context size" in sentence
+    assert answers(ready(own_server, port=own_server.port))
+
+
+def test_a_clock_that_jumps_harms_nobody(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, jumps = time.time, itertools.cycle((0.0, 1e8, -1e8))
+    monkeypatch.setattr(time, "time", lambda: clock() + next(jumps))
+    ready(own_server)
+    for _ in range(3):
+        stream = own_server.send_raw("/v1/completions", {**ENDLESS, "max_tokens": 20}, "Connection: close")
+        assert read_to_end(stream).endswith(b"data: [DONE]\n\n")
+        assert answers(own_server)
+    assert own_server.get("/api/extra/perf").json["uptime"] < 1e6

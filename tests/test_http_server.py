@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from server.api import http_server
 from server.api.connections import FARTHEST_BEHIND, Limits
 from server.api.http_server import SPARE_THREADS, HttpServer
 from server.errors import PortInUse
@@ -270,3 +271,46 @@ def test_twenty_starts_and_stops_leave_no_thread_behind() -> None:
         assert ask(server.port, "Connection: close").endswith(b"hello")
         server.close()
     wait_until(lambda: threading.active_count() <= before, "the threads to end")
+
+
+# --- the port is lost ---
+
+
+def lose_port(server: HttpServer) -> None:
+    """As when the system takes a listening socket away."""
+    for listener in server._listeners:
+        listener.socket.shutdown(socket.SHUT_RDWR)
+
+
+def answers(server: HttpServer) -> bool:
+    with contextlib.suppress(OSError):
+        return ask(server.port, "Connection: close").endswith(b"hello")
+    return False
+
+
+def test_a_port_that_was_lost_is_opened_again(serve: Any) -> None:
+    server = serve(hello)
+    lose_port(server)
+    wait_until(lambda: answers(server), "the port to be open again")
+    assert server.problem == ""
+
+
+def test_a_port_that_another_program_takes_meanwhile_is_told_of_until_it_is_free(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(hello)
+    others: list[socket.socket] = []
+
+    def too_late(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+        if not others:
+            others.append(socket.create_server((host, port), family=family))
+        return bind(family, host, port)
+
+    bind = http_server._bind
+    monkeypatch.setattr(http_server, "_bind", too_late)
+    lose_port(server)
+    wait_until(lambda: server.problem, "the problem")
+    assert f"Port {server.port} is already used by" in server.problem
+    others[0].close()
+    wait_until(lambda: answers(server), "the port to be open again")
+    assert server.problem == ""

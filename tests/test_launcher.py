@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -103,13 +105,43 @@ def test_with_a_display_a_named_model_is_started_in_the_window_and_ends_with_it(
     assert_sigterm_ends_it_and_its_helpers(process)
 
 
-def test_the_engine_and_the_templates_process_end_when_the_launcher_is_killed(launch: Launch) -> None:
+def stream_from(process: subprocess.Popen[str], tokens: int) -> Any:
+    """A reply that has begun."""
+    address = re.search(r"http://127\.0\.0\.1:\d+", wait_for_output(process, "is ready"))
+    assert address
+    body = {"prompt": "Once", "max_tokens": tokens, "ignore_eos": True, "stream": True}
+    answer = urllib.request.urlopen(f"{address[0]}/v1/completions", json.dumps(body).encode(), timeout=60)
+    assert answer.readline().startswith(b"data: {")
+    return answer
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_a_reply_may_end_before_the_launcher_does(launch: Launch) -> None:
     process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
-    wait_for_output(process, "is ready")
-    started = helpers_of(process)
-    process.kill()
-    process.wait()
-    wait_until(lambda: not any(helper.is_running() for helper in started), "the helpers to end", 20)
+    with stream_from(process, tokens=80) as stream:
+        process.send_signal(signal.SIGTERM)
+        assert stream.read().endswith(b"data: [DONE]\n\n")
+    assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_whoever_asks_twice_does_not_wait_for_replies(launch: Launch) -> None:
+    process = launch("--skiplauncher", "--port", "0", "--threads", "1")
+    with stream_from(process, tokens=4000):
+        started = helpers_of(process)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.poll() is not None or process.send_signal(signal.SIGTERM), "the end", 5)
+    assert process.wait(20) == -signal.SIGTERM
+    wait_until(lambda: not any(helper.is_running() for helper in started), "the helpers to end", 2)
+
+
+def test_the_engine_and_the_templates_process_end_when_the_launcher_is_killed(launch: Launch) -> None:
+    process = launch("--skiplauncher", "--port", "0", "--threads", "1")
+    with stream_from(process, tokens=4000):
+        started = helpers_of(process)
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(helper.is_running() for helper in started), "the helpers to end", 2)
 
 
 def test_a_port_in_use_is_an_error_that_names_the_program(launch: Launch) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import psutil
@@ -31,6 +33,8 @@ OWN_SOCKETS = 2  # of each listener: itself, and the pipe that wakes the loop
 NEVER = 10 * 365 * 24 * 3600
 LOOP_SECONDS = 1.0
 DRAIN_SECONDS = 2
+
+log = logging.getLogger("tavernkeep.http")
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -61,7 +65,7 @@ class HttpServer:
 
     ``streams`` is how many replies may be open at once: each holds a thread, and others must stay free for status
     requests. ``port`` 0 takes a free one; read it back from :attr:`port`. :attr:`address` is what clients on this PC
-    enter. Raises :class:`PortInUse`.
+    enter; :attr:`problem` says in a sentence why nobody can connect now, "" while they can. Raises :class:`PortInUse`.
     """
 
     def __init__(self, app: WsgiApp, host: str, port: int, streams: int, limits: Limits | None = None) -> None:
@@ -90,6 +94,8 @@ class HttpServer:
         self._listeners = [entry for entry in self._map.values() if hasattr(entry, "channel_class")]
         for listener in self._listeners:
             listener.channel_class = Channel
+            listener.handle_close = partial(wasyncore.dispatcher.close, listener)  # its trigger is still needed
+        self.problem = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
@@ -120,6 +126,7 @@ class HttpServer:
             if time.monotonic() - looked >= LOOP_SECONDS:
                 looked = time.monotonic()
                 end_overdue(self._channels(), self._limits)
+                self._listen_again()
             surplus = len(self._map) - self._own - self._limits.connections
             if surplus > 0:
                 make_room(self._channels(), surplus)
@@ -131,6 +138,24 @@ class HttpServer:
         for listener in self._listeners:
             listener.pull_trigger = _nothing  # its descriptor may soon be another file's
         wasyncore.close_all(self._map, ignore_all=True)
+
+    def _listen_again(self) -> None:
+        """Open the port anew if the system took it away, as some do when a network ends or the PC slept."""
+        lost = [listener for listener in self._listeners if listener not in self._map.values()]
+        for listener in lost:
+            try:
+                fresh = _bind(listener.family, listener.sockinfo[3][0], self.port)
+            except TavernkeepError as error:
+                if not self.problem:
+                    log.error("Nobody can connect any more. %s", error)
+                self.problem = str(error)
+                return
+            fresh.setblocking(False)
+            listener.set_socket(fresh, self._map)
+            listener.accept_connections()
+        if lost:
+            log.warning("The port %d was lost, and is open again.", self.port)
+            self.problem = ""
 
     def _channels(self) -> list[Channel]:
         return [entry for entry in self._map.values() if isinstance(entry, Channel)]
