@@ -30,12 +30,14 @@ WAKE_SECONDS = 0.5
 def main(arguments: list[str]) -> int:
     """Run Tavernkeep; returns the exit status."""
     from server import command_line
-    from server.errors import SettingsError
+    from server.errors import OpenToAll, SettingsError
 
     try:
         invocation = command_line.parse(arguments)
     except SettingsError as error:
         print(f"tavernkeep: {error}", file=sys.stderr)
+        if isinstance(error, OpenToAll):
+            print(ways_to_open(), file=sys.stderr)
         if len(arguments) == 1 and not arguments[0].startswith("-"):  # a file was opened, and nobody sees a terminal
             show_box(str(error))
         return 2
@@ -68,6 +70,16 @@ def run(controller: Controller, invocation: Invocation, records: Records) -> int
         except NoWindow as reason:
             print(f"tavernkeep: {reason}, so there is no window; serving without one.")
     return serve(controller, with_model(controller, invocation.settings))
+
+
+def ways_to_open() -> str:
+    """A key that nobody knows yet, and the networks of this PC."""
+    import secrets
+
+    from server.networks import networks
+
+    subnets = "".join(f"\n  --allowclients {each.subnet}   ({each.name})" for each in networks())
+    return f"tavernkeep: For example:\n  --password {secrets.token_urlsafe(24)}{subnets}"
 
 
 class NoWindow(Exception):

@@ -22,7 +22,8 @@ from server.settings import Settings, from_mapping
 from server.whole_file import whole_file
 
 OF_ALL: Final = (
-    "host", "port", "password", "gamemode", "reservevram", "multiuser", "lowpriority", "allowclients", "loadonrequest",
+    "host", "port", "password", "gamemode", "reservevram", "multiuser", "lowpriority", "allowclients", "allowhosts",
+    "alloworigins", "loadonrequest",
     "admin", "adminpassword", "admindir", "statedir", "savedatafile", "preloadstory", "autorestart",
     "hangtimeout", "quiet",
 )  # fmt: skip

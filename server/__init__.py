@@ -19,6 +19,8 @@ kcpps.py               KoboldCpp's configuration files <-> settings
 admin.py               the models and configurations that clients may change to
 clients.py             the programs that people connect, and a request as each makes it
 whole_file.py          files that are written whole or not at all
+web_pages.py           web pages from elsewhere that the user may allow
+networks.py            the networks this PC is in, by names that people know
 saves.py               stories that clients keep on the server
 children.py            the processes that the launcher starts, in the packaged program as well
 records.py             what a run leaves on disk: its log, a report of a crash

@@ -29,6 +29,7 @@ from server.machine import Machine
 from server.model.downloads import Downloads
 from server.model.library import Library
 from server.model_host import ModelHost, describe
+from server.networks import networks
 from server.prompt import templates
 from server.prompt.jinja import Renderer
 from server.prompt.preview import preview
@@ -36,7 +37,8 @@ from server.request.ledger import Ledger, Totals, row_of, to_abort
 from server.request.prepare import Prepared
 from server.request.text_request import TextRequest
 from server.settings import Settings, from_mapping
-from server.snapshot import ClientGuide, ModelFile, Phase, Preview, Snapshot, Trial
+from server.snapshot import ClientGuide, ModelFile, Network, Phase, Preview, Snapshot, Trial, WebPage
+from server.web_pages import web_pages
 from server.window_log import WindowLog
 
 if TYPE_CHECKING:
@@ -171,6 +173,14 @@ class Controller:
     def clients(self) -> tuple[ClientGuide, ...]:
         """The programs that people connect, and what to enter there."""
         return clients.guides()
+
+    def web_pages(self) -> tuple[WebPage, ...]:
+        """Web pages that can use a server on this PC, which the user may allow."""
+        return web_pages()
+
+    def networks(self) -> tuple[Network, ...]:
+        """The networks this PC is in, whose programs the user may let in."""
+        return networks()
 
     def try_client(self, key: str) -> Trial:
         """Ask over HTTP as a program asks. Raises :class:`TavernkeepError` with the reason why it heard nothing."""

@@ -29,6 +29,10 @@ class SettingsError(TavernkeepError):
     code = "invalid_settings"
 
 
+class OpenToAll(SettingsError):
+    """Settings that would open the server to a network without a decision on who may come."""
+
+
 class DownloadError(TavernkeepError):
     """A model that cannot be found or fetched."""
 

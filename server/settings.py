@@ -9,10 +9,15 @@ import dataclasses
 import ipaddress
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from server.errors import SettingsError
+from server.errors import OpenToAll, SettingsError
+
+HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
+WEB_ORIGIN = re.compile(r"https?://([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+NARROWEST_PREFIX = {4: 8, 6: 7}  # the widest private networks: 10.0.0.0/8 and fc00::/7
 
 KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -267,6 +272,14 @@ class Settings:
         "",
         "Addresses or subnets that may connect when --host opens the network, e.g. 172.16.0.0/12,192.168.1.20.",
     )
+    allowhosts: str = _setting(
+        "",
+        "Further names that clients may call this PC by, e.g. gaming-pc.example.org,tavern.home.",
+    )
+    alloworigins: str = _setting(
+        "",
+        "Web pages from elsewhere that may use the server, e.g. https://lite.koboldai.net; all others are refused.",
+    )
     admin: bool = _setting(
         False,
         "Let clients on this PC change the model and keep conversations on disk, through /api/admin.",
@@ -305,6 +318,8 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default, rule_of(field))
+        host_names(self.allowhosts)
+        web_origins(self.alloworigins)
         _check_exposure(self)
         self.generation_defaults()
 
@@ -341,15 +356,46 @@ def client_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Ne
     Raises :class:`SettingsError` naming the first entry that is neither.
     """
     networks = []
-    for entry in filter(None, (part.strip() for part in text.split(","))):
+    for entry in _entries(text):
         try:
-            networks.append(ipaddress.ip_network(entry, strict=False))
+            network = ipaddress.ip_network(entry, strict=False)
         except ValueError:
             raise SettingsError(
                 f"allowclients: {entry!r} is not an IP address or subnet.",
                 "Write for example 192.168.1.20 or 172.16.0.0/12.",
             ) from None
+        if network.prefixlen < NARROWEST_PREFIX[network.version]:
+            raise SettingsError(
+                f"allowclients: {entry} lets in nearly everybody.", "Set a password, or name your own network only."
+            )
+        networks.append(network)
     return tuple(networks)
+
+
+def host_names(text: str) -> frozenset[str]:
+    """The names in an ``allowhosts`` value, in small letters. Raises :class:`SettingsError` naming an odd one."""
+    names = frozenset(entry.lower() for entry in _entries(text))
+    for name in sorted(names):
+        if not HOST_NAME.fullmatch(name):
+            raise SettingsError(f"allowhosts: {name!r} is not the name of a PC.", "Write for example gaming-pc.local.")
+    return names
+
+
+def web_origins(text: str) -> frozenset[str]:
+    """The origins in an ``alloworigins`` value, in small letters. Raises :class:`SettingsError` naming the first that
+    is none: there is no way to allow all pages."""
+    origins = frozenset(entry.lower().rstrip("/") for entry in _entries(text))
+    for origin in sorted(origins):
+        if not WEB_ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"alloworigins: {origin!r} is not the beginning of a web page's address.",
+                "Write for example https://lite.koboldai.net, page by page.",
+            )
+    return origins
+
+
+def _entries(text: str) -> list[str]:
+    return [entry for entry in (part.strip() for part in text.split(",")) if entry]
 
 
 def from_mapping(values: dict[str, Any], base: Settings | None = None) -> Settings:
@@ -420,7 +466,7 @@ def _check_exposure(settings: Settings) -> None:
     """Opening the server to a network is a decision: a key, or a list of who may connect."""
     networks = client_networks(settings.allowclients)
     if not is_loopback(settings.host) and not settings.password and not networks:
-        raise SettingsError(
+        raise OpenToAll(
             f"--host {settings.host} opens the server to your network.",
             "Set --password KEY as well, or, for clients that cannot send a key, --allowclients with their addresses.",
         )

@@ -176,6 +176,23 @@ class ClientGuide:
 
 
 @dataclass(frozen=True)
+class WebPage:
+    """A page from elsewhere that the user may allow: its name, its ``origin``, and ``about`` it in a sentence."""
+
+    name: str
+    origin: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that this PC is in: the ``name`` that people know, and its ``subnet``."""
+
+    name: str
+    subnet: str
+
+
+@dataclass(frozen=True)
 class Trial:
     """What a program heard when its request was tried: the text, when it began, in seconds, and tokens per second."""
 

@@ -4,7 +4,8 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from server.api.guard import check_client, check_host, check_key, check_origin
+from server.api import guard
+from server.api.guard import check_client, check_embedding, check_host, check_key, check_origin
 from server.errors import Forbidden, Unauthorized
 
 LOOPBACK = "127.0.0.1"
@@ -109,6 +110,32 @@ def test_a_network_client_is_not_told_to_use_its_own_localhost():
     assert "http://localhost" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["host.docker.internal:5001", "host.containers.internal"])
+def test_containers_may_call_this_pc_as_they_do(host):
+    check_host(host, LOOPBACK)
+
+
+@pytest.mark.parametrize("host", ["tavern.home", "TAVERN.home:5001", "nas"])
+def test_names_that_the_user_allows_are_let_in_and_no_others(host):
+    check_host(host, LOOPBACK, "tavern.home, nas")
+    with pytest.raises(Forbidden):
+        check_host(host, LOOPBACK, "tavern.homes")
+
+
+@pytest.mark.parametrize("host", ["gaming-pc", "gaming-pc.local:5001", "GAMING-PC"])
+def test_the_network_may_call_this_pc_by_its_name(host, monkeypatch):
+    monkeypatch.setattr(guard.socket, "gethostname", lambda: "Gaming-PC")
+    check_host(host, EVERYWHERE)
+    with pytest.raises(Forbidden):
+        check_host(host, LOOPBACK)
+
+
+def test_a_name_of_this_pc_that_somebody_might_own_is_not_let_in_by_itself(monkeypatch):
+    monkeypatch.setattr(guard.socket, "gethostname", lambda: "pc.example.com")
+    with pytest.raises(Forbidden):
+        check_host("pc.example.com", EVERYWHERE)
+
+
 # --- Origin ---
 
 
@@ -163,6 +190,46 @@ def test_pages_from_elsewhere_may_not(origin):
         check_origin(origin, "192.168.1.5:5001")
 
 
+@pytest.mark.parametrize("origin", ["https://lite.koboldai.net", "HTTPS://Lite.KoboldAI.net", "https://a.example:8443"])
+def test_pages_that_the_user_allows_may(origin):
+    check_origin(origin, "127.0.0.1:5001", "https://lite.koboldai.net, https://a.example:8443")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://lite.koboldai.net",
+        "https://lite.koboldai.net:8443",
+        "https://lite.koboldai.net.evil.com",
+        "https://evil.lite.koboldai.net",
+        "null",
+    ],
+)
+def test_pages_that_only_look_like_an_allowed_one_may_not(origin):
+    with pytest.raises(Forbidden):
+        check_origin(origin, "127.0.0.1:5001", "https://lite.koboldai.net")
+
+
+@pytest.mark.parametrize("destination", ["image", "script", "iframe", "empty", "style"])
+def test_pages_from_elsewhere_may_embed_nothing(destination):
+    with pytest.raises(Forbidden, match="embed"):
+        check_embedding(request_with(Sec_Fetch_Site="cross-site", Sec_Fetch_Dest=destination))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"},
+        {"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Dest": "image"},
+        {"Sec_Fetch_Site": "none", "Sec_Fetch_Dest": "document"},
+    ],
+    ids=str,
+)
+def test_links_and_the_servers_own_pages_may(headers):
+    check_embedding(request_with(**headers))
+
+
 def test_a_refused_page_is_named():
     with pytest.raises(Forbidden, match=r"http://evil\.com"):
         check_origin("http://evil.com", "127.0.0.1:5001")
@@ -186,9 +253,13 @@ def test_this_pc_may_always_come(address):
     check_client(address, "192.168.1.20")
 
 
+def test_an_ipv4_client_of_an_ipv6_socket_is_known_by_its_ipv4_address():
+    check_client("::ffff:192.168.1.20", "192.168.1.20")
+
+
 @pytest.mark.parametrize("address", ["192.168.1.21", "192.168.1.2", "8.8.8.8", "fe80::1", "::ffff:8.8.8.8"])
 def test_addresses_off_the_list_may_not_and_are_named(address):
-    with pytest.raises(Forbidden, match=address):
+    with pytest.raises(Forbidden, match=address.removeprefix("::ffff:")):
         check_client(address, "192.168.1.20")
 
 
@@ -220,11 +291,12 @@ def test_without_a_password_any_key_will_do(authorization):
         {"Authorization": "bearer secret"},
         {"Authorization": "Bearer  secret "},
         {"X_Api_Key": "secret"},
+        {"Api_Key": "secret"},
         {"Authorization": "Bearer wrong", "X_Api_Key": "secret"},
     ],
     ids=str,
 )
-def test_the_key_is_taken_from_either_header(headers):
+def test_the_key_is_taken_from_any_of_its_headers(headers):
     check_key(request_with(**headers), "secret")
 
 

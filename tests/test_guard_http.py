@@ -53,7 +53,27 @@ def test_a_preflight_names_the_headers_that_clients_send(server: Server) -> None
     allowed = reply.headers["Access-Control-Allow-Headers"].lower()
     assert "authorization" in allowed
     assert "content-type" in allowed
+    assert reply.headers["Access-Control-Allow-Private-Network"] is None
+    assert int(reply.headers["Access-Control-Max-Age"]) > 0
+
+
+def test_a_preflight_into_the_private_network_is_answered_where_it_is_asked(server: Server) -> None:
+    asked = {"Origin": "http://localhost:8000", "Access_Control_Request_Private_Network": "true"}
+    reply = server.request("OPTIONS", "/v1/chat/completions", **asked)
     assert reply.headers["Access-Control-Allow-Private-Network"] == "true"
+
+
+def test_a_preflight_of_a_page_from_elsewhere_is_refused_without_a_hint_what_would_be_allowed(server: Server) -> None:
+    asked = {"Origin": "https://evil.example", "Access_Control_Request_Private_Network": "true"}
+    reply = server.request("OPTIONS", "/v1/chat/completions", **asked)
+    assert reply.status == 403
+    assert not [name for name in reply.headers if name.startswith("Access-Control")]
+
+
+def test_what_a_page_from_elsewhere_embeds_is_refused(server: Server) -> None:
+    assert server.get("/v1/models", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="script").status == 403
+    assert server.get("/docs", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document").status == 200
+    assert server.get("/docs").headers["X-Frame-Options"] == "DENY"
 
 
 def test_errors_carry_cors_headers_too(server: Server) -> None:
@@ -73,6 +93,29 @@ def test_with_a_password_the_key_is_asked_for(protected: Server) -> None:
     reply = protected.post(GENERATE, {"prompt": "a", "max_length": 1}, Authorization="Bearer open sesame")
     assert reply.status == 200
     assert protected.get("/v1/models", X_Api_Key="open sesame").status == 200
+
+
+def test_a_wrong_key_is_refused_while_the_model_loads_and_before_the_queue(
+    own_server: Server, starter_model: object
+) -> None:
+    own_server.controller.start(settings_for_tests(contextsize=512, password="open sesame", multiuser=0))
+    assert own_server.post(GENERATE, {"prompt": "a"}, Authorization="Bearer wrong").status == 401
+    own_server.wait_for(EngineState.READY)
+    key = "Authorization: Bearer open sesame"
+    with own_server.send_raw("/api/extra/generate/stream", {"prompt": "a", "max_length": 400}, key) as stream:
+        assert stream.recv(100)
+        assert own_server.post(GENERATE, {"prompt": "a"}, Api_Key="open sesame").status == 503
+        assert own_server.post(GENERATE, {"prompt": "a"}, Api_Key="wrong").status == 401
+
+
+def test_a_page_that_the_user_allows_is_served_but_is_no_admin(own_server: Server, starter_model: object) -> None:
+    page = {"Origin": "https://lite.koboldai.net"}
+    own_server.controller.start(settings_for_tests(alloworigins="https://lite.koboldai.net", admin=True))
+    reply = own_server.get("/api/v1/model", **page)
+    assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, "https://lite.koboldai.net")
+    change = {"filename": "unload_model"}
+    assert own_server.post("/api/admin/reload_config", change, **page).json["success"] is False
+    assert own_server.post("/api/admin/reload_config", change).json["success"] is True
 
 
 def test_unknown_routes_and_methods_answer_in_json(server: Server) -> None:

@@ -172,6 +172,15 @@ def test_a_bad_value_is_one_sentence_and_status_2(launch: Launch, flags: list[st
     assert "Traceback" not in output_of(process)
 
 
+def test_who_would_open_the_server_to_all_is_offered_a_fresh_key(launch: Launch) -> None:
+    keys = set()
+    for _ in range(2):
+        process = launch("--skiplauncher", "--host", "0.0.0.0")
+        assert process.wait(20) == 2
+        keys.update(re.findall(r"--password ([\w-]{32})$", output_of(process), re.MULTILINE))
+    assert len(keys) == 2
+
+
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
 def test_a_model_that_cannot_be_loaded_is_told_and_the_port_stays_open(launch: Launch, quiet: list[str]) -> None:
     process = launch("--skiplauncher", "--port", "0", "--model", "/no/such.gguf", *quiet)

@@ -130,6 +130,25 @@ def test_clients_are_addresses_and_subnets_with_commas_between():
     assert [str(network) for network in networks] == ["192.168.1.20/32", "172.16.0.0/12", "fe80::/10"]
 
 
+@pytest.mark.parametrize("subnet", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3"])
+def test_a_subnet_of_nearly_everybody_is_no_list_of_clients(subnet):
+    assert "nearly everybody" in refusal(allowclients=subnet)
+
+
+@pytest.mark.parametrize("name", ["*", "*.example.com", "http://pc", "pc:5001", "a b", "-pc", "pc."])
+def test_an_odd_host_name_is_named(name):
+    assert repr(name) in refusal(allowhosts=f"tavern.home,{name}")
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "lite.koboldai.net", "https://*", "https://a.example/page", "file://"])
+def test_what_is_no_origin_is_named(origin):
+    assert repr(origin.rstrip("/")) in refusal(alloworigins=f"https://agnai.chat, {origin}")
+
+
+def test_an_origin_may_end_with_a_slash_and_have_a_port():
+    Settings(alloworigins="https://agnai.chat/, http://192.168.1.7:8000,http://[fd00::1]:80")
+
+
 def test_a_subnet_may_be_named_by_an_address_in_it():
     assert str(client_networks("172.20.48.1/20")[0]) == "172.20.48.0/20"
 

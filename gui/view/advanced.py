@@ -70,6 +70,8 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         N_("Clients"),
         (
             ("allowclients", N_("Addresses that may connect")),
+            ("allowhosts", N_("Further names of this PC")),
+            ("alloworigins", N_("Web pages that may use it")),
             ("loadonrequest", N_("Load the model a request names")),
             ("admin", N_("Clients may change the model")),
             ("adminpassword", N_("Key for that")),

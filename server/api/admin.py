@@ -107,7 +107,13 @@ def level(settings: Settings) -> int:
         return NOT_ADMIN
     if settings.adminpassword:
         return WITH_KEY
-    return OPEN if is_loopback(request.remote_addr or "") else NOT_ADMIN
+    return OPEN if is_loopback(request.remote_addr or "") and _from_this_pc() else NOT_ADMIN
+
+
+def _from_this_pc() -> bool:
+    """Whether no web page from elsewhere asks, not even one that may use the server."""
+    origin = request.headers.get("Origin")
+    return origin is None or guard.origin_allowed(origin, request.headers.get("Host", ""))
 
 
 def check(settings: Settings) -> None:
@@ -117,7 +123,9 @@ def check(settings: Settings) -> None:
     if settings.adminpassword and not guard.has_key(request, settings.adminpassword):
         raise Unauthorized("The admin key is missing or wrong.", "Send it as 'Authorization: Bearer KEY'.")
     if level(settings) == NOT_ADMIN:
-        raise Forbidden("Other PCs need a key for the admin routes.", "Start Tavernkeep with --adminpassword KEY.")
+        raise Forbidden(
+            "Other PCs and web pages need a key for the admin routes.", "Start Tavernkeep with --adminpassword KEY."
+        )
 
 
 def refused(route: str, error: TavernkeepError, **body: Any) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
+import socket
 from collections.abc import Callable
 
 from flask import Flask, Request, Response, request
 
 from server.errors import Forbidden, Unauthorized
-from server.settings import Settings, client_networks, is_loopback
+from server.settings import Settings, client_networks, host_names, is_loopback, web_origins
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]*)?", re.ASCII)
 OPEN_PATHS = frozenset(
@@ -28,10 +29,17 @@ OPEN_PATHS = frozenset(
     )
 )
 OWN_KEY = "admin"  # the blueprint whose routes ask for a key of their own
-ALLOWED_HEADERS = (
-    "Accept, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With, anthropic-beta,"
-    " anthropic-version, apikey, genkey"
+CONTAINERS = frozenset(  # as Docker and Podman call the PC they run on; nobody can register a name in .internal
+    ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 )
+ALLOWED_METHODS = "GET, POST, PUT, DELETE, OPTIONS"
+ALLOWED_HEADERS = (
+    "Accept, Api-Key, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With,"
+    " anthropic-beta, anthropic-version, apikey, genkey"
+)
+EXPOSED_HEADERS = "Retry-After, X-Tavernkeep-Ignored, X-Tavernkeep-Trimmed"
+PREFLIGHT_SECONDS = "600"
+KEY_HEADERS = ("X-Api-Key", "Api-Key")
 
 
 def install(app: Flask, settings: Callable[[], Settings]) -> None:
@@ -39,8 +47,9 @@ def install(app: Flask, settings: Callable[[], Settings]) -> None:
 
     @app.before_request
     def check() -> Response | None:
-        check_host(request.headers.get("Host", ""), settings().host)
-        check_origin(request.headers.get("Origin"), request.headers.get("Host", ""))
+        check_host(request.headers.get("Host", ""), settings().host, settings().allowhosts)
+        check_origin(request.headers.get("Origin"), request.headers.get("Host", ""), settings().alloworigins)
+        check_embedding(request)
         check_client(request.remote_addr or "", settings().allowclients)
         if request.method == "OPTIONS":
             return Response(status=204)
@@ -54,37 +63,70 @@ def install(app: Flask, settings: Callable[[], Settings]) -> None:
     def add_headers(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
         response.headers["Vary"] = "Origin"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Frame-Options"] = "DENY"
         origin = request.headers.get("Origin")
-        if origin and _origin_allowed(origin, request.headers.get("Host", "")):
+        if origin and origin_allowed(origin, request.headers.get("Host", ""), settings().alloworigins):
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, OPTIONS"
-            response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
-            response.headers["Access-Control-Allow-Private-Network"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+            if request.method == "OPTIONS":
+                _answer_preflight(response)
         return response
 
 
-def check_host(header: str, bound: str) -> None:
+def _answer_preflight(response: Response) -> None:
+    response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+    response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+    response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+    if request.headers.get("Access-Control-Request-Private-Network") == "true":
+        response.headers["Access-Control-Allow-Private-Network"] = "true"
+
+
+def check_host(header: str, bound: str, allowed: str = "") -> None:
     """Refuse names that are not this server's: a page could point a name of its own at this PC (DNS rebinding).
 
-    A bare address cannot be such a name; it is let in where the server listens on more than loopback.
+    Names that nobody can register are let in: loopback's, those that containers use, the ``allowed`` ones, and where
+    the server listens on more than loopback bare addresses and the name of this PC.
     """
     name = _hostname(header)
     in_network = not is_loopback(bound)
-    if not header or is_loopback(name) or name == bound.lower() or (in_network and _is_address(name)):
+    ours = {bound.lower(), *CONTAINERS, *host_names(allowed)}
+    if not header or is_loopback(name) or name in ours or (in_network and (_is_address(name) or name in _own_names())):
         return
     address = "the IP address of this PC" if in_network else "http://127.0.0.1 or http://localhost"
-    raise Forbidden(f"The host name {name or header!r} is not one of this server's.", f"Use {address}.")
+    raise Forbidden(
+        f"The host name {name or header!r} is not one of this server's.",
+        f"Use {address}, or allow it with --allowhosts.",
+    )
 
 
-def check_origin(origin: str | None, host: str) -> None:
-    """Refuse requests that a web page from elsewhere sends."""
-    if origin is not None and not _origin_allowed(origin, host):
-        raise Forbidden(f"Web pages from {origin} may not use this server.")
+def _own_names() -> tuple[str, ...]:
+    """What other PCs in the network call this one; not a name with dots, which may be anybody's."""
+    name = socket.gethostname().lower().removesuffix(".local")
+    return () if "." in name else (name, f"{name}.local")
+
+
+def check_origin(origin: str | None, host: str, allowed: str = "") -> None:
+    """Refuse requests that a web page from elsewhere sends, unless its origin is one of the ``allowed``."""
+    if origin is not None and not origin_allowed(origin, host, allowed):
+        raise Forbidden(
+            f"Web pages from {origin} may not use this server.",
+            "If you trust that page, allow it in Tavernkeep's window or with --alloworigins.",
+        )
+
+
+def check_embedding(request: Request) -> None:
+    """Refuse what a web page from elsewhere embeds, as a picture, a script or a frame: browsers send no Origin then. A
+    link to this server may be followed."""
+    get = request.headers.get
+    if get("Origin") is None and get("Sec-Fetch-Site") == "cross-site" and get("Sec-Fetch-Dest") != "document":
+        raise Forbidden("Web pages from elsewhere may not embed anything of this server.")
 
 
 def check_client(address: str, allowed: str) -> None:
     """Where a list of clients is set, refuse all others but this PC itself."""
     networks = client_networks(allowed)
+    address = address.removeprefix("::ffff:")  # an IPv4 client of an IPv6 socket
     if not networks or is_loopback(address):
         return
     if not _is_address(address) or not any(ipaddress.ip_address(address) in network for network in networks):
@@ -100,8 +142,8 @@ def check_key(request: Request, password: str) -> None:
 def has_key(request: Request, password: str) -> bool:
     """Whether a request brings this key. It takes as long for one that is nearly right as for any other."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    keys = (bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("X-Api-Key", ""))
-    return any(_same(key, password) for key in keys)
+    others = [request.headers.get(name, "") for name in KEY_HEADERS]
+    return any(_same(key, password) for key in (bearer.strip() if scheme.lower() == "bearer" else "", *others))
 
 
 def _same(key: str, password: str) -> bool:
@@ -109,12 +151,13 @@ def _same(key: str, password: str) -> bool:
     return any(hmac.compare_digest(sent, password.encode(coding, "replace")) for coding in ("utf-8", "latin-1"))
 
 
-def _origin_allowed(origin: str, host: str) -> bool:
+def origin_allowed(origin: str, host: str, allowed: str = "") -> bool:
+    """Whether a page of this origin may use the server: one from this PC, the server's own, or an ``allowed`` one."""
     scheme, separator, authority = origin.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
         return False
     name = _hostname(authority)
-    return bool(name) and (is_loopback(name) or authority == host)
+    return bool(name) and (is_loopback(name) or authority == host or origin.lower() in web_origins(allowed))
 
 
 def _hostname(authority: str) -> str:

@@ -1,0 +1,15 @@
+"""Web pages that talk to a server on their reader's PC, which the user may allow. Used by the controller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from server.snapshot import WebPage
+
+FILE = Path(__file__).resolve().parent.parent / "presets" / "web_pages.json"
+
+
+def web_pages() -> tuple[WebPage, ...]:
+    """The known ones."""
+    return tuple(WebPage(page["name"], page["origin"], page["about"]) for page in json.loads(FILE.read_text("utf-8")))
