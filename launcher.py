@@ -79,7 +79,7 @@ def ways_to_open() -> str:
     from server.networks import networks
 
     subnets = "".join(f"\n  --allowclients {each.subnet}   ({each.name})" for each in networks())
-    return f"tavernkeep: For example:\n  --password {secrets.token_urlsafe(24)}{subnets}"
+    return f"tavernkeep: For example:\n  --password {secrets.token_hex(16)}{subnets}"
 
 
 class NoWindow(Exception):

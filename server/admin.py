@@ -18,7 +18,10 @@ FURTHER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)  # 
 INITIAL = "initial_model"
 UNLOAD = "unload_model"
 # Whoever may change the model may not open the server to others, lock its owner out, or write somewhere else.
-KEPT = ("host", "port", "password", "allowclients", "admin", "adminpassword", "admindir", "statedir", "savedatafile")
+KEPT = (
+    "host", "port", "password", "allowclients", "allowhosts", "alloworigins", "admin", "adminpassword", "admindir",
+    "statedir", "savedatafile",
+)  # fmt: skip
 
 
 def folder(initial: Settings) -> Path | None:

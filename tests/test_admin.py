@@ -97,7 +97,14 @@ def test_a_configuration_gives_its_settings_over_the_defaults(initial: Settings,
 
 
 def test_a_configuration_changes_nothing_of_who_may_connect(initial: Settings, folder: Path) -> None:
-    theirs = {"host": "0.0.0.0", "port": 7, "port_param": 8, "password": "", "allowclients": "0.0.0.0/0"}
+    theirs = {
+        "host": "0.0.0.0",
+        "port": 7,
+        "port_param": 8,
+        "password": "",
+        "allowclients": "10.0.0.0/8",
+        "alloworigins": "https://evil.example",
+    }
     theirs |= {"admin": False, "adminpassword": "theirs", "admindir": "/", "statedir": "/etc"}
     settings = chosen(initial, save(folder, "c.kcpps", model_param="/m.gguf", **theirs))
     assert settings == Settings(model="/m.gguf", admindir=str(folder), **OURS)

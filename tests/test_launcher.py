@@ -177,7 +177,7 @@ def test_who_would_open_the_server_to_all_is_offered_a_fresh_key(launch: Launch)
     for _ in range(2):
         process = launch("--skiplauncher", "--host", "0.0.0.0")
         assert process.wait(20) == 2
-        keys.update(re.findall(r"--password ([\w-]{32})$", output_of(process), re.MULTILINE))
+        keys.update(re.findall(r"--password ([0-9a-f]{32})$", output_of(process), re.MULTILINE))
     assert len(keys) == 2
 
 
