@@ -41,13 +41,16 @@ def main(arguments: list[str]) -> int:
         if len(arguments) == 1 and not arguments[0].startswith("-"):  # a file was opened, and nobody sees a terminal
             show_box(str(error))
         return 2
+    from server import privacy
     from server.controller import Controller
     from server.records import Records, default_folder
 
     for warning in invocation.warnings:
         print(f"tavernkeep: {warning}", file=sys.stderr)
     controller = Controller(invocation.settings)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    console = logging.StreamHandler()
+    console.setFormatter(privacy.LineFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[console])
     logging.getLogger("tavernkeep").setLevel(logging.WARNING if invocation.settings.quiet else logging.INFO)
     logging.getLogger("tavernkeep").addHandler(controller.window_log())
     records = Records(default_folder())

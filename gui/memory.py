@@ -25,7 +25,7 @@ OF_ALL: Final = (
     "host", "port", "password", "gamemode", "reservevram", "multiuser", "lowpriority", "allowclients", "allowhosts",
     "alloworigins", "loadonrequest",
     "admin", "adminpassword", "admindir", "statedir", "savedatafile", "preloadstory", "autorestart",
-    "hangtimeout", "quiet",
+    "hangtimeout", "logprompts", "quiet",
 )  # fmt: skip
 OF_A_MODEL: Final = tuple(
     field.name for field in dataclasses.fields(Settings) if field.name != "model" and field.name not in OF_ALL

@@ -25,6 +25,7 @@ saves.py               stories that clients keep on the server
 children.py            the processes that the launcher starts, in the packaged program as well
 records.py             what a run leaves on disk: its log, a report of a crash
 self_test.py           does this installation work? The launcher's --self-test
+privacy.py             what of requests and replies may be logged
 errors.py              the one error family: status, code, sentence, hint
 
 api/                   routes and shapes, no logic
@@ -43,6 +44,8 @@ api/                   routes and shapes, no logic
   caller.py            who is calling, and what for: body, client name, connection
   sse.py               server-sent events: frames, and the loop from generation to frames
   refusal.py           errors in the shapes that clients read
+  traffic.py           how many requests came to which route
+  metrics.py           the server in numbers, for Prometheus
   health.py            whether anyone is there, and what the engine is doing
   kobold.py            replies in the KoboldAI and KoboldCpp dialect
   kobold_status.py     what that dialect tells of the server
@@ -82,6 +85,7 @@ request/               what is asked for
   budget.py            what of a prompt is left out when it does not fit the context
   prepare.py           text request -> the engine's command
   ledger.py            who asked for what: genkeys, abort, totals
+  tally.py             replies counted by how they ended and how long they took
 
 prompt/                messages -> prompt
   message.py           a chat and its parts

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server import admin, clients, kcpps
+from server import admin, clients, kcpps, privacy
 from server.engine.client import EngineClient, Generation, Mailbox
 from server.engine.embedder import Embedder
 from server.errors import ModelLoadError, ModelNotReady, TavernkeepError
@@ -313,6 +313,7 @@ class Controller:
         except TavernkeepError:
             self.settings = previous
             raise
+        privacy.allow_texts(settings.logprompts)
         embeds = isinstance(header, ModelFile) and header.embeds
         self.embedder.load(embedder_command(settings, model_embeds=embeds), restart=settings.autorestart)
         if problem:

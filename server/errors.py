@@ -7,11 +7,14 @@ from __future__ import annotations
 class TavernkeepError(Exception):
     """A failure with a sentence for people, an HTTP status and a machine-readable code.
 
-    ``message`` says what happened and why; ``hint`` says what to do about it (may be empty).
+    ``message`` says what happened and why; ``hint`` says what to do about it (may be empty). What ``quotes`` a request
+    is told to whoever sent that, and not to the log. ``param`` names the field at fault, if one is.
     """
 
     status = 500
     code = "server_error"
+    quotes = False
+    param: str | None = None
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -46,10 +49,11 @@ class PortInUse(TavernkeepError):
 
 
 class BadRequest(TavernkeepError):
-    """A request that cannot be understood. ``param`` names the field at fault, if one is."""
+    """A request that cannot be understood."""
 
     status = 400
     code = "invalid_request_error"
+    quotes = True
 
     def __init__(self, message: str, hint: str = "", *, param: str | None = None) -> None:
         super().__init__(message, hint)
@@ -81,6 +85,7 @@ class NotFound(TavernkeepError):
 
     status = 404
     code = "not_found"
+    quotes = True
 
 
 class ModelNotFound(NotFound):

@@ -30,8 +30,14 @@ class Machine:
             if now - self._measured >= SECONDS_BETWEEN:
                 self._measured = now
                 memory = psutil.virtual_memory()
-                own = _resident(os.getpid()) + (_resident(engine) if engine else 0)
-                self._use = MachineUse(psutil.cpu_percent() / 100, memory.total - memory.available, memory.total, own)
+                engines = _resident(engine) if engine else 0
+                self._use = MachineUse(
+                    psutil.cpu_percent() / 100,
+                    memory.total - memory.available,
+                    memory.total,
+                    own=_resident(os.getpid()) + engines,
+                    engine=engines,
+                )
             return self._use
 
 

@@ -1,4 +1,7 @@
-"""What a run leaves in the user's log folder: its log, and a report if it crashed. Used by the launcher."""
+"""What a run leaves in the user's log folder: its log, and a report if it crashed. Used by the launcher.
+
+The log is JSON, one object a line, so that people can read it and programs can count in it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from types import TracebackType
 from typing import Final, TextIO
 
 import platformdirs
+from pythonjsonlogger.json import JsonFormatter
 
-from server import VERSION
+from server import VERSION, privacy
 
 LARGEST_LOG: Final = 2 << 20  # bytes; a run that writes more keeps its last two files of this size
 KEPT_RUNS: Final = 10
@@ -28,6 +32,22 @@ log = logging.getLogger("tavernkeep")
 def default_folder() -> Path:
     """Where the logs of this user lie."""
     return Path(platformdirs.user_log_dir("tavernkeep", appauthor=False))
+
+
+class _JsonLines(JsonFormatter):
+    """A line is an object: time, level and message first, then whatever fields belong to it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["asctime", "levelname", "message"],
+            datefmt="%Y-%m-%dT%H:%M:%S%z",  # with the time zone, because reports come from anywhere
+            rename_fields={"asctime": "time", "levelname": "level", "exc_info": "stack"},
+            json_ensure_ascii=False,
+        )
+
+    def formatException(self, ei: privacy.ExceptionInfo) -> str:
+        """As the console has it."""
+        return privacy.stack(ei[1]) if ei[1] else ""
 
 
 class Records:
@@ -52,7 +72,7 @@ class Records:
         except OSError as error:
             log.warning("No log is kept of this run, because %s cannot be written: %s.", folder, error.strerror)
             return
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(_JsonLines())
         log.addHandler(handler)
         self._handler = handler
         self._native = not faulthandler.is_enabled()  # else somebody wants to read it elsewhere

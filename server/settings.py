@@ -313,6 +313,10 @@ class Settings:
         minimum=0,
         maximum=86400,
     )
+    logprompts: bool = _setting(
+        False,
+        "Write prompts and replies into the log, to find out what a client sends; without it none are.",
+    )
     quiet: bool = _setting(False, "Log warnings and errors only.")
 
     def __post_init__(self) -> None:

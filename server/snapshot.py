@@ -218,12 +218,14 @@ class RequestRow:
 
 @dataclass(frozen=True)
 class MachineUse:
-    """What the PC is doing: the share of its processor that is busy, 0 to 1; memory in bytes, ``own`` is ours."""
+    """What the PC is doing: the share of its processor that is busy, 0 to 1; memory in bytes, ``own`` is ours, of which
+    the ``engine`` holds its part."""
 
     processor: float = 0.0
     memory: int = 0
     memory_total: int = 0
     own: int = 0
+    engine: int = 0
 
 
 @dataclass(frozen=True)

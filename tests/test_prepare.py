@@ -419,6 +419,14 @@ def test_a_template_that_fails_for_one_chat_makes_way_for_its_familys_tags(prepa
     assert "The chat template failed (no dragons); the tags of ChatML are used." in caplog.text
 
 
+def test_a_template_that_fails_with_words_of_the_chat_is_not_quoted_in_the_log(prepared, caplog):
+    talkative = "{% if 'dragon' in messages[0].content %}{{ raise_exception(messages[0].content) }}{% endif %}"
+    with caplog.at_level(logging.INFO):
+        prepared(asking(DRAGON), replace(TINY, chat_template=talkative + PLAIN_TEMPLATE))
+    assert "The chat template failed" in caplog.text
+    assert "A dragon!" not in caplog.text
+
+
 def test_a_change_of_the_messages_is_told_in_the_log_once(prepared, caplog):
     strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN_TEMPLATE
     messages = [Message("system", "Be brave."), *say("a dragon " * 5, "no!", "a dragon " * 5)]
@@ -551,7 +559,8 @@ def test_a_lenient_request_is_served_without_it_and_says_why(prepared, caplog):
     with caplog.at_level(logging.WARNING):
         found = prepared(request, problem="line 1: what?")
     assert (found.build(1).constraint, found.ignored) == (None, "grammar: line 1: what?")
-    assert "grammar was ignored, the reply is not constrained: line 1: what?" in caplog.text
+    assert "grammar was ignored, the reply is not constrained" in caplog.text
+    assert "what?" not in caplog.text
 
 
 def test_a_call_that_is_forced_is_a_constraint(ready):

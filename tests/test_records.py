@@ -1,19 +1,26 @@
 """What a run leaves on disk: its log, and a report if it crashed. The runs are processes of their own."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+
+from server import privacy
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = """
 import logging, os, sys, threading
 from pathlib import Path
-logging.basicConfig()
+from server import privacy
+console = logging.StreamHandler()
+console.setFormatter(privacy.LineFormatter())
+logging.basicConfig(handlers=[console])
 logging.getLogger("tavernkeep").setLevel(logging.INFO)
 from server import records
 records.LARGEST_LOG = 2000
@@ -34,11 +41,24 @@ def texts(folder, pattern):
     return [file.read_text("utf-8") for file in sorted(folder.glob(pattern))]
 
 
+def lines(folder):
+    """The log of the first run, each line an object."""
+    return [json.loads(line) for line in texts(folder, "*.log")[0].splitlines()]
+
+
 def test_a_run_leaves_its_log_and_nothing_else(tmp_path):
     run(tmp_path / "new", "logging.getLogger('tavernkeep.engine').warning('The roof leaks.')")
-    (log,) = texts(tmp_path / "new", "*")
-    assert re.search(r"INFO Tavernkeep \d+\.\d+\.\d+, Python 3", log)
-    assert "WARNING The roof leaks." in log
+    assert [file.suffix for file in (tmp_path / "new").iterdir()] == [".log"]
+    first, second = lines(tmp_path / "new")
+    assert re.match(r"Tavernkeep \d+\.\d+\.\d+, Python 3", first["message"])
+    assert datetime.strptime(first["time"], "%Y-%m-%dT%H:%M:%S%z").tzinfo
+    assert second == {**second, "level": "WARNING", "message": "The roof leaks."}
+
+
+def test_a_line_of_the_log_has_the_fields_that_belong_to_it_and_the_console_has_the_sentence(tmp_path):
+    said = run(tmp_path, "logging.getLogger('tavernkeep').info('Two ales.', extra={'route': '/bar', 'tokens': 2})")
+    assert list(lines(tmp_path)[1])[1:] == ["level", "message", "route", "tokens"]
+    assert said.splitlines()[-1].endswith("Two ales.")
 
 
 def test_an_error_that_ends_the_run_is_reported_and_told_by_the_next_run_alone(tmp_path):
@@ -46,7 +66,7 @@ def test_an_error_that_ends_the_run_is_reported_and_told_by_the_next_run_alone(t
     (report,) = texts(tmp_path, "*_crash.txt")
     assert "KeyError: 'ale'" in report
     assert "Traceback" in said
-    assert "Tavernkeep crashed: KeyError" in texts(tmp_path, "*.log")[0]
+    assert "Tavernkeep crashed: KeyError" in lines(tmp_path)[-1]["message"]
     assert "The last run crashed. Its report is" in run(tmp_path)
     assert "crashed" not in run(tmp_path)
 
@@ -74,16 +94,18 @@ def test_names_that_are_no_text_are_written_all_the_same(tmp_path):
     said = run(
         tmp_path, r"logging.getLogger('tavernkeep').info('Loading %s.', b'm\xff.gguf'.decode(errors='surrogateescape'))"
     )
-    assert "Loading m\\udcff.gguf." in texts(tmp_path, "*.log")[0]
+    assert lines(tmp_path)[1]["message"] == "Loading m\udcff.gguf."
     assert "Logging error" not in said
 
 
 def test_a_thread_that_goes_wrong_is_logged_and_the_run_goes_on(tmp_path):
-    code = "thread = threading.Thread(target=lambda: 1 / 0, name='tap'); thread.start(); thread.join()"
-    run(tmp_path, code)
-    (log,) = texts(tmp_path, "*")
-    assert "The thread tap went wrong." in log
-    assert "ZeroDivisionError" in log
+    code = "thread = threading.Thread(target=lambda: {}['a secret'], name='tap'); thread.start(); thread.join()"
+    said = run(tmp_path, code)
+    last = lines(tmp_path)[-1]
+    assert last["message"] == "The thread tap went wrong."
+    assert "in <lambda>" in last["stack"]
+    assert last["stack"].endswith(f"KeyError ({privacy.HIDDEN})")
+    assert "a secret" not in said + texts(tmp_path, "*.log")[0]
 
 
 def test_the_last_ten_runs_stay(tmp_path):
@@ -103,7 +125,7 @@ def test_a_run_that_says_much_keeps_its_end(tmp_path):
     run(tmp_path, "for number in range(200): logging.getLogger('tavernkeep').info('Round %d.', number)")
     assert {file.suffix for file in tmp_path.iterdir()} == {".log", ".1"}
     assert all(file.stat().st_size <= 2000 for file in tmp_path.iterdir())
-    assert "Round 199." in texts(tmp_path, "*.log")[0]
+    assert lines(tmp_path)[-1]["message"] == "Round 199."
 
 
 def test_two_runs_at_once_have_logs_of_their_own(tmp_path):

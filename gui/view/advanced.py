@@ -86,6 +86,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("autorestart", N_("Start a crashed engine again")),
             ("hangtimeout", N_("Seconds until it counts as hung")),
+            ("logprompts", N_("Log prompts and replies")),
             ("quiet", N_("Log problems only")),
         ),
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, request
 
-from server import admin
+from server import admin, privacy
 from server.api import caller, guard
 from server.errors import Forbidden, TavernkeepError, Unauthorized
 from server.events import StateAction, StateUsed
@@ -33,7 +33,7 @@ def blueprint(controller: Controller) -> Blueprint:
         try:
             check(controller.settings)
         except TavernkeepError as error:
-            log.warning("list_options: %s", error)
+            log.warning("list_options: %s", privacy.sentence(error))
             return []
         return admin.options(controller.initial)
 
@@ -130,5 +130,5 @@ def check(settings: Settings) -> None:
 
 def refused(route: str, error: TavernkeepError, **body: Any) -> dict[str, Any]:
     """KoboldCpp's answer to what it does not do, and the sentence why."""
-    log.warning("%s: %s", route, error)
+    log.warning("%s: %s", route, privacy.sentence(error))
     return {**body, "error": str(error)}

@@ -9,16 +9,19 @@ from flask import Flask, Response, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
+from server import privacy
 from server.api import (
     absent,
     addresses,
     admin,
     anthropic,
+    caller,
     embeddings,
     guard,
     health,
     kobold,
     kobold_status,
+    metrics,
     ollama,
     openai,
     openapi,
@@ -28,7 +31,8 @@ from server.api import (
     saves,
     tokens,
 )
-from server.errors import BadRequest, ModelNotReady, NotFound, TavernkeepError
+from server.api.traffic import Traffic, route
+from server.errors import BadRequest, Forbidden, ModelNotReady, NotFound, TavernkeepError, Unauthorized
 
 if TYPE_CHECKING:
     from server.controller import Controller
@@ -56,6 +60,8 @@ def create_app(controller: Controller) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.json = _Json(app)
+    traffic = Traffic()
+    traffic.install(app)
     addresses.install(app)
     guard.install(app, lambda: controller.settings)
     for dialect in (
@@ -75,6 +81,7 @@ def create_app(controller: Controller) -> Flask:
         openapi,
     ):
         app.register_blueprint(dialect.blueprint(controller))
+    app.register_blueprint(metrics.blueprint(controller, traffic))
     app.register_error_handler(Exception, _dress)
     return app
 
@@ -85,9 +92,10 @@ def _dress(error: Exception) -> tuple[Response, int, dict[str, str]]:
     elif isinstance(error, TavernkeepError):
         known = error
     else:
-        log.exception("%s %s failed.", request.method, request.path)
+        log.exception("%s %s failed.", request.method, route())
         known = TavernkeepError("The server made a mistake while answering; the log has the details.")
     status = error.code if isinstance(error, HTTPException) and error.code else known.status
+    _log(known, status)
     headers = {"Retry-After": RETRY_SECONDS} if status == ModelNotReady.status else {}
     body = refusal.body(known)
     if request.blueprint == ollama.NAME:
@@ -95,6 +103,13 @@ def _dress(error: Exception) -> tuple[Response, int, dict[str, str]]:
     elif request.blueprint == anthropic.NAME:
         body |= anthropic.error_body(known, status)
     return jsonify(body), status, headers
+
+
+def _log(error: TavernkeepError, status: int) -> None:
+    """One line for each request that is refused. Those that the guard refuses matter most."""
+    level = logging.WARNING if isinstance(error, (Forbidden, Unauthorized)) else logging.INFO
+    fields = {"client": caller.client(), "route": route(), "status": status, "error": error.code}
+    log.log(level, "%s %s: %d, %s", fields["client"], fields["route"], status, privacy.sentence(error), extra=fields)
 
 
 def _from_http(error: HTTPException) -> TavernkeepError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import request
 
+from server import privacy
 from server.reply.tool_calls import ToolCallParser
 from server.request.fields import Fields, parse_body
 from server.request.prepare import Prepared
@@ -18,7 +19,9 @@ CLIENT_GONE = 499  # nginx's status for a client that closed its connection: nob
 
 def body() -> dict[str, Any]:
     """The JSON object of the request, whatever its Content-Type."""
-    return parse_body(request.get_data())
+    data = request.get_data()
+    privacy.log_text(f"{client()} sends", data)
+    return parse_body(data)
 
 
 def client() -> str:

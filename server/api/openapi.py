@@ -138,16 +138,13 @@ def curl(route: Route) -> str:
 
 
 def _operation(route: Route, path: str, method: str) -> dict[str, Any]:
-    content = (
-        "text/html" if path == "/docs" else "text/event-stream" if isinstance(route.answer, str) else "application/json"
-    )
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     responses: dict[str, Any] = {status: {"description": why, **error} for status, why in ERRORS.items()}
     if path in ("/", "/v1", "/api", "/api/v1"):
         responses["302"] = {"description": "See /docs."}
     else:
         answer = {"example": route.answer} if isinstance(route.answer, str) else {"schema": _schema(route.answer)}
-        responses[str(route.status)] = {"description": route.summary, "content": {content: answer}}
+        responses[str(route.status)] = {"description": route.summary, "content": {route.content: answer}}
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()}{path.replace('/', '_')}",
         "tags": [route.group],

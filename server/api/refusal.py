@@ -15,7 +15,6 @@ def body(error: TavernkeepError, **more: Any) -> dict[str, Any]:
 def error_object(error: TavernkeepError) -> dict[str, Any]:
     """An error as OpenAI words it; ``param`` names the field at fault, if one is. What the client can mend is of one
     type, and ``code`` says more, if there is more to say."""
-    param = error.param if isinstance(error, BadRequest) else None
     kind = BadRequest.code if 400 <= error.status < 500 else error.code
     code = None if error.code == BadRequest.code else error.code
-    return {"message": str(error), "type": kind, "param": param, "code": code}
+    return {"message": str(error), "type": kind, "param": error.param, "code": code}

@@ -64,6 +64,6 @@ def story_of(setting: str) -> dict[str, Any]:
     try:
         story = json.loads(setting if setting.lstrip().startswith("{") else Path(setting).read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        log.warning("The story %s cannot be read: %s.", setting[:100], error)
+        log.warning("The story of preloadstory cannot be read: %s.", error)
         return {}
     return story if isinstance(story, dict) else {}

@@ -63,7 +63,10 @@ EXIT_TIMEOUT = 5.0
 LAST_WORDS_TIMEOUT = 1.0
 KEPT_LINES = 200
 TICK = 1.0
-TELLING = re.compile(r"GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memory", re.IGNORECASE)
+TELLING = re.compile(
+    r"(?!.*grammar).*(GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memory)",  # a grammar may quote a chat
+    re.IGNORECASE,
+)
 
 
 class Generation:
@@ -445,7 +448,7 @@ class EngineClient:
         """One sentence on why the process ended."""
         if self._closing:
             return "The model was unloaded."
-        last = next((line for line in reversed(self._last_lines) if TELLING.search(line)), "")
+        last = next((line for line in reversed(self._last_lines) if TELLING.match(line)), "")
         said = f" Its last words were: {last}" if last else ""
         if self._hung:
             return "The engine process hung: it gave no sign of life although there was work, and was ended."

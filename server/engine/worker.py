@@ -13,13 +13,13 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import BinaryIO, NoReturn, TypeVar
 
+from server import privacy
 from server.embedding import Embed, LoadEmbedder
 from server.engine.draft_model import DraftModel
 from server.engine.drafts import Drafts
@@ -276,6 +276,7 @@ class _ToLauncher(logging.Handler):
 
     def __init__(self, send: Callable[[list[EngineEvent]], None]) -> None:
         super().__init__()
+        self.setFormatter(privacy.LineFormatter())
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -286,8 +287,8 @@ def _or_leave(work: Callable[[], None]) -> None:
     """Run a thread's work; an error in it ends the process, because half an engine would keep clients waiting."""
     try:
         work()
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        print(privacy.stack(error), file=sys.stderr)
         _leave(1)
 
 

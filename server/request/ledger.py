@@ -7,9 +7,12 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
+from server import privacy
 from server.engine.client import Generation
 from server.events import Finished, SlotState
+from server.request.tally import Counted, Tally
 from server.snapshot import Phase, RequestRow
 
 log = logging.getLogger("tavernkeep.replies")
@@ -22,7 +25,7 @@ class Totals:
     """Counters since the launcher started. ``last`` is the reply that ended last; times in seconds.
 
     Of ``trimmed`` of the ``replies`` a part of the prompt was left out; all of them have ``written`` tokens. Their
-    prompts have ``asked`` tokens, of which ``cached`` did not have to be read.
+    prompts have ``asked`` tokens, of which ``cached`` did not have to be read. ``counted`` tells more of them.
     """
 
     replies: int
@@ -33,6 +36,7 @@ class Totals:
     last: Finished | None
     uptime: float
     idle: float
+    counted: Counted
 
 
 class Ledger:
@@ -47,6 +51,7 @@ class Ledger:
         self._asked = 0
         self._cached = 0
         self._last: Finished | None = None
+        self._tally = Tally()
         self._started = self._last_active = time.monotonic()
 
     def begin(self, generation: Generation) -> None:
@@ -62,6 +67,7 @@ class Ledger:
         """A reply has ended, one way or another. One line in the log tells of it, without its text."""
         with self._lock:
             self._last_active = time.monotonic()
+            self._tally.add(generation.route, generation.finished)
             if generation.finished:
                 self._replies += 1
                 self._trimmed += generation.trimmed is not None
@@ -69,7 +75,9 @@ class Ledger:
                 self._asked += generation.finished.prompt_tokens
                 self._cached += generation.finished.cached_tokens
                 self._last = generation.finished
-        log.info("%s %s: %s", generation.client, generation.route, _outcome(generation))
+        log.info("%s %s: %s", generation.client, generation.route, _outcome(generation), extra=_fields(generation))
+        privacy.log_text(f"{generation.client} was told after thinking", generation.thought)
+        privacy.log_text(f"{generation.client} was told", generation.text)
         if generation.finished and generation.thought and not generation.text:
             log.warning("The reply is empty: all its tokens were spent on thinking. Allow more, or switch it off.")
 
@@ -90,18 +98,38 @@ class Ledger:
                 self._last,
                 uptime=now - self._started,
                 idle=now - self._last_active,
+                counted=self._tally.counted(),
             )
 
 
 def _outcome(generation: Generation) -> str:
     finished = generation.finished
     if finished is None:
-        return str(generation.error)
+        return privacy.sentence(generation.error) if generation.error else "ended"
     speed = finished.completion_tokens / finished.decode_seconds if finished.decode_seconds else 0.0
     return (
         f"{finished.prompt_tokens} tokens ({finished.cached_tokens} cached) read in {finished.prompt_seconds:.1f} s,"
         f" {finished.completion_tokens} generated at {speed:.1f} tokens/s ({finished.reason.value})"
     )
+
+
+def _fields(generation: Generation) -> dict[str, Any]:
+    """The same for programs that read the log."""
+    fields: dict[str, Any] = {"client": generation.client, "route": generation.route}
+    finished, trimmed = generation.finished, generation.trimmed
+    if finished is None:
+        return {**fields, "finish": "error", "error": generation.error.code if generation.error else ""}
+    return {
+        **fields,
+        "finish": finished.reason.value,
+        "prompt_tokens": finished.prompt_tokens,
+        "cached_tokens": finished.cached_tokens,
+        "completion_tokens": finished.completion_tokens,
+        "trimmed_tokens": trimmed.tokens if trimmed else 0,
+        "queue_seconds": round(finished.queue_seconds, 3),
+        "prompt_seconds": round(finished.prompt_seconds, 3),
+        "decode_seconds": round(finished.decode_seconds, 3),
+    }
 
 
 def to_abort(running: list[Generation], genkey: str, client: str) -> list[Generation]:

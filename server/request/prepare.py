@@ -8,6 +8,7 @@ from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from server import privacy
 from server.errors import BadRequest, ContextLengthExceeded
 from server.events import Constraint, ConstraintKind, Generate, Guidance, ModelInfo
 from server.prompt import chat as chat_prompt
@@ -15,7 +16,7 @@ from server.prompt import templates
 from server.prompt import thinking as model_thinking
 from server.prompt import tools as model_tools
 from server.prompt.chat import Rendered, Template
-from server.prompt.jinja import Renderer, TemplateFailed
+from server.prompt.jinja import Renderer, TemplateFailed, TemplateStopped
 from server.prompt.message import Chat, Message
 from server.prompt.preset import Preset
 from server.reply import markers
@@ -117,6 +118,7 @@ class Preparer:
         thinking = model_thinking.thinking(family, prompt.text, budget=limit, calls=calls)
         shown = (*model_thinking.shown(family), *(markers.ALL if calls else ()))
         constraint, ignored = self._constraint(request, template)
+        privacy.log_text("The model reads", prompt.text)
         return Prepared(
             lambda request_id: Generate(
                 request_id,
@@ -206,7 +208,7 @@ class Preparer:
         field = "tools" if request.forced else FIELDS[constraint.kind]
         if not request.lenient:
             raise BadRequest(f"{field} cannot be used: {problem}", param=field)
-        log.warning("%s was ignored, the reply is not constrained: %s", field, problem)
+        log.warning("%s was ignored, the reply is not constrained; X-Tavernkeep-Ignored says why.", field)
         return None, f"{field}: {problem}"
 
     def _chat(self, chat: Chat, template: Template, room: int, *, may_trim: bool) -> _Prompt:
@@ -219,8 +221,9 @@ class Preparer:
                 try:
                     made = chat_prompt.render(replace(chat, messages=kept), template, self._renderer)
                 except TemplateFailed as error:
+                    said = _own_words(error, template)
                     template = templates.with_tags_only(template)
-                    log.warning("The chat template failed (%s); the tags of %s are used.", error, template.info.name)
+                    log.warning("The chat template failed (%s); the tags of %s are used.", said, template.info.name)
                     made = chat_prompt.render(replace(chat, messages=kept), template, self._renderer)
                 last = kept, made, self._tokens(made.prompt)
             return last[1:]
@@ -307,6 +310,12 @@ def _thinking_as_wished(chat: Chat, request: TextRequest, mode: Mode) -> Chat:
     """The chat with the switch that many templates have for thinking."""
     think = False if mode is Mode.OFF else True if request.thinking.switched_on else None
     return replace(chat, think=think)
+
+
+def _own_words(error: TemplateFailed, template: Template) -> str:
+    """What the log tells of a failure: what stands in the template, or is ours. Anything else may quote the chat."""
+    known = isinstance(error, TemplateStopped) or str(error) in f"{template.jinja} {template.tool_jinja}"
+    return str(error) if known or privacy.texts_allowed() else privacy.HIDDEN
 
 
 def _too_long(request: TextRequest, prompt: int, reply: int, context: int) -> ContextLengthExceeded:

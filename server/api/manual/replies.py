@@ -67,6 +67,7 @@ REPLIES = (
         takes=KOBOLD,
         example={"prompt": "Once upon", "max_length": 4},
         answer='event: message\ndata: {"token": " a", "finish_reason": null}\n\n',
+        content="text/event-stream",
     ),
     Route(
         "Replies",

@@ -17,7 +17,7 @@ class Route:
     """A route under its ``path`` and its ``aliases``, with the first of ``methods`` in its example.
 
     ``takes`` are the fields of its body; ``example`` is one, None for a request without a body. ``answer`` is what
-    comes back: JSON, or else its text. ``status`` is that of the example.
+    comes back, of the type ``content``: JSON, or else its text. ``status`` is that of the example.
     """
 
     group: str
@@ -29,3 +29,4 @@ class Route:
     takes: Mapping[str, Field] = field(default_factory=dict)
     example: Mapping[str, Any] | None = None
     status: int = 200
+    content: str = "application/json"

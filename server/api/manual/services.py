@@ -59,7 +59,22 @@ PRESENCE = (
         "Which program this is and which APIs it has.",
         {"version": "0.2", "software": {"name": "Tavernkeep"}, "api": {"koboldai": {"rel_url": "/api"}}},
     ),
-    Route(THERE, "/docs", "This page.", "<!DOCTYPE html>", aliases=("/", "/api", "/api/v1", "/v1")),
+    Route(
+        THERE,
+        "/metrics",
+        "The server in numbers, for Prometheus: requests by route and status, replies by how they ended, tokens, times,"
+        " speeds, the queue, KV cells and memory; llama-server's names too. OpenMetrics where Accept asks for it.",
+        "# HELP tavernkeep_http_requests_total Requests that were answered, of every route.\n",
+        content="text/plain",
+    ),
+    Route(
+        THERE,
+        "/docs",
+        "This page.",
+        "<!DOCTYPE html>",
+        aliases=("/", "/api", "/api/v1", "/v1"),
+        content="text/html",
+    ),
     Route(THERE, "/api/openapi.json", "The same for programs.", {"openapi": "3.1.0", "paths": {}}),
 )
 

@@ -165,7 +165,7 @@ class GuidedMatcher:
 
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
-            log.warning("A constraint went wrong: %s", self._matcher.get_error())
+            log.warning("A constraint can no longer be followed.")
 
     def rewind(self, count: int) -> None:
         self._matcher.rollback(count)
@@ -181,7 +181,7 @@ class GuidedMatcher:
             return np.empty(0, np.intp)
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
         if self._matcher.is_error():
-            log.warning("A constraint went wrong: %s", self._matcher.get_error())
+            log.warning("A constraint can no longer be followed.")
             return np.empty(0, np.intp)
         return np.flatnonzero(np.unpackbits(self._mask.view(np.uint8)[0], bitorder="little")[: self._size])
 
@@ -192,6 +192,7 @@ class Constraints:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._building = threading.Lock()
+        self._listening = threading.Lock()
 
     def begin(self, constraint: Constraint) -> Matcher:
         """A matcher at the beginning of a reply. Raises :class:`BadRequest`, which says what is wrong."""
@@ -218,28 +219,13 @@ class Constraints:
         if gbnf.lacks(text, "root"):
             raise BadRequest("The grammar has no rule named root.")
         data = text.encode("utf-8", "replace")
-        pointer = llama.llama_sampler_init_grammar(self._vocabulary.pointer, data, b"root")
-        if not pointer:
-            raise BadRequest(f"llama.cpp cannot read the grammar{self._parse_error(data)}.")
+        # What llama.cpp says of one it cannot read, it says on standard error only, and repeats the grammar there.
+        with self._listening, _standard_error_in_file() as file:
+            pointer = llama.llama_sampler_init_grammar(self._vocabulary.pointer, data, b"root")
+            if not pointer:
+                file.seek(0)
+                raise BadRequest(f"llama.cpp cannot read the grammar{_parse_error(file.read(), data)}.")
         return GrammarMatcher(pointer, self._vocabulary)
-
-    def _parse_error(self, grammar: bytes) -> str:
-        """What llama.cpp says of a grammar it has refused; it is asked again, as it says so on standard error only."""
-        with self._building, _standard_error_in_file() as file:
-            llama.llama_sampler_init_grammar(self._vocabulary.pointer, grammar, b"root")
-            file.seek(0)
-            said = file.read()
-        start = said.find(PARSE_ERROR) + len(PARSE_ERROR)
-        words = said[start : said.find(b"\n\n" + grammar, start)]
-        if start < len(PARSE_ERROR):
-            return ""
-        what, at, rest = words.partition(b" at ")
-        if not at or not grammar.endswith(rest):
-            return f": {words.decode('utf-8', 'replace')[:SHOWN]}"
-        before = grammar[: len(grammar) - len(rest)].decode("utf-8", "replace")
-        where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
-        shown = rest.decode("utf-8", "replace").split("\n")[0][:SHOWN]
-        return f": {what.decode()} at {where}, {f'before {shown!r}' if shown else 'at its end'}"
 
     def _guided(self, constraint: Constraint) -> GuidedMatcher:
         try:
@@ -285,9 +271,24 @@ class Constraints:
         return b"\xff" + text if control or (defined and tag) else text
 
 
+def _parse_error(said: bytes, grammar: bytes) -> str:
+    """What llama.cpp ``said`` of a grammar it has refused: what is wrong, and where."""
+    start = said.find(PARSE_ERROR) + len(PARSE_ERROR)
+    words = said[start : said.find(b"\n\n" + grammar, start)]
+    if start < len(PARSE_ERROR):
+        return ""
+    what, at, rest = words.partition(b" at ")
+    if not at or not grammar.endswith(rest):
+        return f": {words.decode('utf-8', 'replace')[:SHOWN]}"
+    before = grammar[: len(grammar) - len(rest)].decode("utf-8", "replace")
+    where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+    shown = rest.decode("utf-8", "replace").split("\n")[0][:SHOWN]
+    return f": {what.decode()} at {where}, {f'before {shown!r}' if shown else 'at its end'}"
+
+
 @contextlib.contextmanager
 def _standard_error_in_file() -> Iterator[Any]:
-    """What anybody writes to standard error meanwhile goes to a file; then it is passed on."""
+    """What anybody writes to standard error meanwhile goes to a file; without an error it is passed on."""
     with tempfile.TemporaryFile() as file:
         usual = os.dup(STANDARD_ERROR)
         try:
@@ -296,5 +297,5 @@ def _standard_error_in_file() -> Iterator[Any]:
         finally:
             os.dup2(usual, STANDARD_ERROR)
             os.close(usual)
-            file.seek(0)
-            sys.stderr.write(file.read().decode("utf-8", "replace"))
+        file.seek(0)
+        sys.stderr.write(file.read().decode("utf-8", "replace"))

@@ -221,8 +221,8 @@ class Samplers:
             return None
         try:
             return self.constraints.begin(constraint)
-        except BadRequest as error:
-            log.warning("A constraint was left out; the reply is free. %s It begins: %.60r", error, constraint.text)
+        except BadRequest:
+            log.warning("A constraint was left out; the reply is free.")
             return None
 
     def _add(self, sampler: Sampler, step: sampling.Sampler) -> None:
