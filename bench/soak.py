@@ -98,17 +98,16 @@ class Soak:
         warm_up, swapping, warm_engine, last = (share * self._plan.seconds for share in PARTS)
         self._say("warming up")
         self._load(warm_up, swap=True)
-        self.findings.launcher.append(holdings(self._settled()))
+        self._settle()
+        self.findings.launcher.append(holdings(self._process))
         self._say("swapping")
         self._load(swapping, swap=True)
         self._say("warming up the last engine")
         self._load(warm_engine, swap=False)
-        self._settled()
-        self.findings.engine.append(self._engine())
+        self._look()
         self._say("the last part")
         self._load(last, swap=False)
-        self.findings.launcher.append(holdings(self._settled()))
-        self.findings.engine.append(self._engine())
+        self._look()
         self._read_log()
 
     def _load(self, seconds: float, *, swap: bool) -> None:
@@ -192,8 +191,13 @@ class Soak:
             for connection in connections:
                 connection.close()
 
-    def _settled(self) -> psutil.Process:
-        """The launcher when nobody wants anything of it any more."""
+    def _look(self) -> None:
+        """What both hold when nobody wants anything of them any more."""
+        self._settle()
+        self.findings.launcher.append(holdings(self._process))
+        self.findings.engine.append(holdings(engine_of(self._process)))
+
+    def _settle(self) -> None:
         deadline = time.monotonic() + PATIENCE
         while problem := self._unrest():
             if time.monotonic() > deadline:
@@ -201,7 +205,6 @@ class Soak:
                 break
             time.sleep(0.2)
         time.sleep(SETTLING)
-        return self._process
 
     def _unrest(self) -> str:
         """What of a visitor is still there, or ""."""
@@ -212,9 +215,6 @@ class Soak:
         now = json.loads(Visitor(self._server.port, KEY, self._rng).ask("/api/extra/perf").body)
         held = {name: now[name] for name in ("queue", "kv_cells_used") if now[name]}
         return "" if now["idle"] and not held else f"replies that nobody reads: {held}"
-
-    def _engine(self) -> Holdings:
-        return holdings(engine_of(self._process))
 
     def _read_log(self) -> None:
         lines = self._server.log.read_text("utf-8", "replace").splitlines()

@@ -75,8 +75,9 @@ def _figures(seconds: ReadOnly[float]) -> str:
 
 
 def _holdings(findings: Findings) -> list[str]:
-    named = [("launcher", look) for look in findings.launcher] + [("engine", look) for look in findings.engine]
-    looks = [look for _, look in named]
+    looks = [*findings.launcher, *findings.engine]
+    head = [_when("launcher", findings.launcher, look) for look in findings.launcher]
+    head += [_when("engine", findings.engine, look) for look in findings.engine]
     rows = {
         "memory of its own (USS), MiB": [f"{look.uss:.1f}" for look in looks],
         "resident memory (RSS), MiB": [f"{look.rss:.1f}" for look in looks],
@@ -85,7 +86,6 @@ def _holdings(findings: Findings) -> list[str]:
         "processes below it": [str(look.children) for look in looks],
         "connections": [", ".join(f"{count} {state}" for state, count in look.connections) for look in looks],
     }
-    head = [f"{name}, {'at the end' if after else 'warmed up'}" for name, after in _turns(named)]
     return [
         f"| | {' | '.join(head)} |",
         f"|---|{'---|' * len(looks)}",
@@ -93,7 +93,7 @@ def _holdings(findings: Findings) -> list[str]:
     ]
 
 
-def _turns(named: ReadOnly[tuple[str, Holdings]]) -> list[tuple[str, bool]]:
-    """The names, each with whether it was there before."""
-    names = [name for name, _ in named]
-    return [(name, name in names[:place]) for place, name in enumerate(names)]
+def _when(name: str, looks: ReadOnly[Holdings], look: Holdings) -> str:
+    if look is looks[0]:
+        return f"{name}, warmed up"
+    return f"{name}, at the end" if look is looks[-1] else f"{name}, between"

@@ -20,7 +20,7 @@ TIMEOUT = 60.0
 # What the documents name as reasons of a 503; any other one is a fault.
 REASONS = {
     "busy": re.compile(r"queue is full|slots are busy|too many requests", re.IGNORECASE),
-    "loading": re.compile(r"model is loading|No model is loaded\.|'loading'|'idle'"),
+    "loading": re.compile(r'model is loading|No model is loaded\.|"status": "(loading|idle)"'),
     "unloaded": re.compile(r"model was unloaded"),
 }
 LEFT = "left"
@@ -97,13 +97,11 @@ class Stream:
         self._visitor = visitor
         self._response = response
         self.pieces = 0
-        self.outcome = str(response.status) if response.status != http.client.OK else CUT_OFF
+        refused = response.status != http.client.OK
+        self.outcome = Answer(response.status, response.read()).outcome if refused else CUT_OFF
 
     def read(self, pieces: int = 1_000_000) -> str:
         """Read on to so many pieces of text, or to the end. Returns the outcome."""
-        if self._response.status != http.client.OK:
-            self.outcome = Answer(self._response.status, self._response.read()).outcome
-            return self.outcome
         while self.pieces < pieces and (line := self._response.readline()):
             self._take(line.removeprefix(b"data: "))
         return self.outcome
