@@ -61,12 +61,13 @@ class Habits:
 
 class Memory:
     """Reads its file once and writes it whole, so that it is never half written. Without a file it lasts as long as
-    the window. A file that cannot be understood is put aside, never overwritten. Safe from any thread."""
+    the window. A file that cannot be understood is put aside, never overwritten; ``put_aside`` names what became of it,
+    "" if there was none. Safe from any thread."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._writing = threading.Lock()
-        self._kept: dict[str, Any] = _read(file) if file else {}
+        self._kept, self.put_aside = _read(file) if file else ({}, "")
 
     @property
     def look(self) -> Look:
@@ -188,23 +189,24 @@ def default_file() -> Path:
     return Path(platformdirs.user_config_dir("tavernkeep", appauthor=False)) / "window.json"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> tuple[dict[str, Any], str]:
+    """What the file holds; and the name that it got because it was damaged, or ""."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(kept, dict):
-            return kept
+            return kept, ""
     except FileNotFoundError:
-        return {}
+        return {}, ""
     except OSError as error:
         logger.warning("The window's settings in %s cannot be read: %s.", file, error.strerror)
-        return {}
+        return {}, ""
     except (ValueError, RecursionError):
         pass
     aside = file.with_name(f"{file.name}.corrupt")
     with contextlib.suppress(OSError):
         os.replace(file, aside)
     logger.warning("The window's settings in %s were damaged; they were put aside as %s.", file, aside.name)
-    return {}
+    return {}, str(aside)
 
 
 def _chosen(names: tuple[str, ...], settings: Settings) -> dict[str, Any]:

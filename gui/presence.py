@@ -49,6 +49,8 @@ class Presence:
         self._page: OptionsPage | None = None
         self.sheet = Sheet(root)
         root.bind("<Map>", self._mapped, add=True)
+        if memory.put_aside:
+            root.after_idle(self._tell_of_damage)
 
     def build(self, parent: tkinter.Misc, look: Callable[[tkinter.Misc], Row]) -> OptionsPage:
         """The page where all this is chosen, and the look."""
@@ -124,6 +126,14 @@ class Presence:
         """Show on the page whether the program starts with the system."""
         if self._page:
             self._page.show_autostart(autostart.enabled())
+
+    def _tell_of_damage(self) -> None:
+        sentence = tr(
+            "The file of your settings was damaged. Tavernkeep begins with its defaults; what was there lies in {file}."
+        ).format(file=self._memory.put_aside)
+        self.sheet.ask(
+            tr("Your settings could not be read"), sentence, ((tr("Go on"), ButtonRole.PLAIN, lambda: None),)
+        )
 
     def _answer(self, on_close: OnClose) -> None:
         habits = replace(self._memory.habits, on_close=on_close)

@@ -18,7 +18,7 @@ from gui.memory import Memory
 from gui.view.looks import Page
 from server.controller import Controller
 from server.events import EngineState
-from tests.conftest import PATIENCE, Server, settings_for_tests
+from tests.conftest import PATIENCE, Server, read_to_end, settings_for_tests
 
 pytest.importorskip("tkinter", reason="this Python was built without tkinter")
 
@@ -89,6 +89,30 @@ def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> 
         thread.join()
     pump(app, lambda: text_of(app.status.replies).endswith("8 sent"), "eight replies")
     assert all(b'"finish_reason": "length"' in body for body in bodies)
+
+
+def test_the_window_waits_for_a_running_reply_when_it_is_closed(app: Any) -> None:
+    server = press_start(app)
+    replies: list[Any] = []
+    body = {"prompt": "Once upon a time", "max_length": 60, "ban_eos_token": True}
+    asking = threading.Thread(target=lambda: replies.append(server.post("/api/v1/generate", body)))
+    asking.start()
+    pump(app, lambda: server.snapshot().requests, "the reply to begin")
+    app.close()
+    pump(app, lambda: app.closed, "the window to close")
+    asking.join()
+    assert replies[0].status == 200
+
+
+def test_who_closes_the_window_twice_does_not_wait_for_replies(app: Any) -> None:
+    server = press_start(app)
+    stream = server.send_raw(STREAM, {**ENDLESS, "max_length": 1900}, "Connection: close")
+    pump(app, lambda: server.snapshot().requests, "the reply to begin")
+    app.close()
+    pump(app, lambda: "Stopping" in text_of(app.status.headline), "the window to say so")
+    app.close()
+    pump(app, lambda: app.closed, "the window to close")
+    assert b'"engine_died"' in read_to_end(stream)
 
 
 def test_a_running_reply_is_listed_with_its_client_and_cancelled_by_its_button(app: Any) -> None:
@@ -231,6 +255,8 @@ def test_settings_that_were_damaged_are_put_aside_and_the_model_is_served(starte
     server = press_start(app)
     assert server.get("/health").status == 200
     pump(app, file.exists, "the settings to be kept")
-    assert (tmp_path / "window.broken").exists()
+    aside = tmp_path / "window.json.corrupt"
+    assert aside.exists()
+    assert str(aside) in text_of(app.presence.sheet.sentence)
     app.close()
     pump(app, lambda: app.closed, "the window to close")
