@@ -74,7 +74,7 @@ class Generation:
 
     ``thought`` is what it has thought so far, ``logprobs`` belong to the tokens of the text. ``genkey`` is the name a
     Kobold client gave it; ``client`` and ``route`` say who asked, for people; ``trimmed``, what of its prompt was left
-    out. Several replies may share a ``mailbox``; then their waiter empties it, and not :meth:`events`.
+    out. It is ``unwanted`` once somebody cancelled it. Several replies may share a ``mailbox``; then their waiter empties it, and not :meth:`events`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Generation:
         self.error: TavernkeepError | None = None
         self._first = (0.0, 0)  # when the first tokens came, and how many
         self._cancel = cancel
-        self._unwanted = False
+        self.unwanted = False
         self._begun = False
         self._repeated = False
         self._mailbox: Mailbox = mailbox or queue.SimpleQueue()
@@ -125,7 +125,7 @@ class Generation:
 
     def cancel(self) -> None:
         """Ask the engine to end it; the :class:`Finished` event still comes. Harmless when it is over."""
-        self._unwanted = True
+        self.unwanted = True
         if not self.over:
             self._cancel(self.request.request_id)
 
@@ -134,10 +134,9 @@ class Generation:
         """Whether another engine may begin it anew: nothing of it was heard, and it has not crashed two already."""
         return not self._begun and not self._repeated
 
-    def repeat(self, cancel: Callable[[int], None]) -> bool:
-        """Another engine takes it over, which is told by ``cancel`` to end it. False if nobody wants it any more."""
+    def repeat(self, cancel: Callable[[int], None]) -> None:
+        """Another engine takes it over, which is told by ``cancel`` to end it."""
         self._repeated, self._cancel = True, cancel
-        return not self._unwanted
 
     def events(self, silence: float) -> Iterator[TextPiece | Finished | None]:
         """Pieces of text as they come, then :class:`Finished`. Yields None after each ``silence`` seconds without any.
@@ -245,10 +244,10 @@ class EngineClient:
         for generation in repeated:
             with self._lock:
                 self._generations[generation.request.request_id] = generation
-            wanted = generation.repeat(self._cancel)
+            generation.repeat(self._cancel)
             self._send(generation.request)  # read at once, and begun when the model is there
-            if not wanted:
-                self._cancel(generation.request.request_id)
+            if generation.unwanted:
+                generation.cancel()
 
     def submit(
         self,
