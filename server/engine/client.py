@@ -74,7 +74,8 @@ class Generation:
 
     ``thought`` is what it has thought so far, ``logprobs`` belong to the tokens of the text. ``genkey`` is the name a
     Kobold client gave it; ``client`` and ``route`` say who asked, for people; ``trimmed``, what of its prompt was left
-    out. It is ``unwanted`` once somebody cancelled it. Several replies may share a ``mailbox``; then their waiter empties it, and not :meth:`events`.
+    out. It is ``unwanted`` once somebody cancelled it. Several replies may share a ``mailbox``; then their waiter
+    empties it, and not :meth:`events`.
     """
 
     def __init__(
