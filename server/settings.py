@@ -17,6 +17,8 @@ from server.errors import OpenToAll, SettingsError
 
 HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 WEB_ORIGIN = re.compile(r"https?://([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
+MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 addresses, as IPv6 sockets write them
+USUAL_PORTS = {"http": "80", "https": "443"}  # which browsers leave out of an origin
 NARROWEST_PREFIX = {4: 8, 6: 7}  # the widest private networks: 10.0.0.0/8 and fc00::/7
 
 KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -342,10 +344,17 @@ def is_loopback(host: str) -> bool:
     """Whether ``host`` is a name or address of this PC that no other can reach."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    address = address_of(host)
+    return address is not None and address.is_loopback
+
+
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that ``text`` is, if it is one; that of IPv4 also where an IPv6 socket wrote it."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
 def rule_of(field: dataclasses.Field[Any]) -> Rule:
@@ -362,7 +371,7 @@ def client_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Ne
     networks = []
     for entry in _entries(text):
         try:
-            network = ipaddress.ip_network(entry, strict=False)
+            network = _network(entry)
         except ValueError:
             raise SettingsError(
                 f"allowclients: {entry!r} is not an IP address or subnet.",
@@ -388,14 +397,21 @@ def host_names(text: str) -> frozenset[str]:
 def web_origins(text: str) -> frozenset[str]:
     """The origins in an ``alloworigins`` value, in small letters. Raises :class:`SettingsError` naming the first that
     is none: there is no way to allow all pages."""
-    origins = frozenset(entry.lower().rstrip("/") for entry in _entries(text))
-    for origin in sorted(origins):
+    origins = [entry.lower().rstrip("/") for entry in _entries(text)]
+    for origin in origins:
         if not WEB_ORIGIN.fullmatch(origin):
             raise SettingsError(
                 f"alloworigins: {origin!r} is not the beginning of a web page's address.",
                 "Write for example https://lite.koboldai.net, page by page.",
             )
-    return origins
+    return frozenset(origin.removesuffix(f":{USUAL_PORTS[origin.partition(':')[0]]}") for origin in origins)
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    network = ipaddress.ip_network(entry, strict=False)
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
+        return ipaddress.IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - MAPPED.prefixlen))
+    return network
 
 
 def _entries(text: str) -> list[str]:

@@ -177,19 +177,20 @@ class ClientGuide:
 
 @dataclass(frozen=True)
 class WebPage:
-    """A page from elsewhere that the user may allow: its name, its ``origin``, and ``about`` it in a sentence."""
+    """A page from elsewhere that the user may allow: its name, its ``origins``, and what it is ``about``."""
 
     name: str
-    origin: str
+    origins: tuple[str, ...]
     about: str
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that this PC is in: the ``name`` that people know, and its ``subnet``."""
+    """A network that this PC is in: the ``name`` that people know, its ``subnet``, and this PC's ``address`` there."""
 
     name: str
     subnet: str
+    address: str
 
 
 @dataclass(frozen=True)

@@ -12,4 +12,6 @@ FILE = Path(__file__).resolve().parent.parent / "presets" / "web_pages.json"
 
 def web_pages() -> tuple[WebPage, ...]:
     """The known ones."""
-    return tuple(WebPage(page["name"], page["origin"], page["about"]) for page in json.loads(FILE.read_text("utf-8")))
+    return tuple(
+        WebPage(page["name"], tuple(page["origins"]), page["about"]) for page in json.loads(FILE.read_text("utf-8"))
+    )

@@ -366,7 +366,6 @@ def test_a_value_in_a_config_file_is_checked(tmp_path):
         (["--thinking", "loud"], "thinking"),
         (["--reasoning-budget", "-2"], "thinkingbudget"),
         (["--thinkingbudget", "many"], "thinkingbudget"),
-        (["--host", "0.0.0.0"], "--host"),
         (["--allowclients", "my-pc"], "allowclients"),
         (["--config", "/no/such.kcpps"], "/no/such.kcpps"),
         (["--port"], "--port"),

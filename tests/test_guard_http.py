@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from server.api.app import create_app
 from server.controller import Controller
 from server.events import EngineState
+from server.settings import Settings
 from tests.conftest import Server, settings_for_tests
 
 GENERATE = "/api/v1/generate"
@@ -47,14 +49,23 @@ def test_pages_from_this_pc_are_served_and_named_in_the_answer(server: Server) -
     assert reply.headers["Access-Control-Allow-Credentials"] is None
 
 
-def test_a_preflight_names_the_headers_that_clients_send(server: Server) -> None:
-    reply = server.request("OPTIONS", "/v1/chat/completions", Origin="http://localhost:8000")
+# What libraries send from a browser beside what browsers send themselves.
+CLIENT_HEADERS = (
+    "accept, anthropic-beta, anthropic-dangerous-direct-browser-access, anthropic-version, api-key, apikey,"
+    " authorization, cache-control, client-agent, content-type, genkey, http-referer, nostream, openai-beta,"
+    " openai-organization, openai-project, x-api-key, x-requested-with, x-stainless-arch, x-stainless-os, x-title"
+)
+PREFLIGHT = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": CLIENT_HEADERS}
+
+
+def test_a_preflight_names_the_headers_that_clients_send(protected: Server) -> None:
+    reply = protected.request("OPTIONS", "/v1/chat/completions", Origin="http://localhost:8000", **PREFLIGHT)
     assert reply.status == 204
-    allowed = reply.headers["Access-Control-Allow-Headers"].lower()
-    assert "authorization" in allowed
-    assert "content-type" in allowed
+    assert reply.headers["Access-Control-Allow-Headers"] == CLIENT_HEADERS
+    assert reply.headers["Access-Control-Allow-Credentials"] is None
     assert reply.headers["Access-Control-Allow-Private-Network"] is None
     assert int(reply.headers["Access-Control-Max-Age"]) > 0
+    assert set(reply.headers["Vary"].split(", ")) >= {"Origin", "Access-Control-Request-Headers"}
 
 
 def test_a_preflight_into_the_private_network_is_answered_where_it_is_asked(server: Server) -> None:
@@ -74,6 +85,37 @@ def test_what_a_page_from_elsewhere_embeds_is_refused(server: Server) -> None:
     assert server.get("/v1/models", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="script").status == 403
     assert server.get("/docs", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document").status == 200
     assert server.get("/docs").headers["X-Frame-Options"] == "DENY"
+
+
+def test_browsers_that_do_not_say_who_embeds_it_are_told_to_keep_it(server: Server) -> None:
+    assert server.get("/v1/models").headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_a_form_of_another_page_does_nothing(server: Server, origin: str) -> None:
+    form = b'{"prompt": "a", "x": "=1"}'
+    reply = server.post(GENERATE, form, Origin=origin, Content_Type="text/plain", Sec_Fetch_Site="cross-site")
+    assert reply.status == 403
+
+
+def test_no_get_changes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any page can send one to an address of a network, where browsers do not say that another site is at work."""
+    controller, done = Controller(Settings(admin=True)), []
+    for name in ("start", "stop", "close", "swap", "cancel", "abort", "generate", "use_state"):
+        monkeypatch.setattr(controller, name, lambda *_, name=name, **__: done.append(name))
+    app = create_app(controller)
+    rules = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and not rule.arguments]
+    for rule in rules:
+        app.test_client().get(rule.rule)
+    assert len(rules) > 30
+    assert done == []
+
+
+def test_every_header_of_ours_can_be_read_by_pages(server: Server) -> None:
+    reply = server.post(GENERATE, {"prompt": "a", "max_length": 1, "grammar": "("}, Origin="http://localhost:1")
+    ours = [name for name in reply.headers if name.startswith("X-Tavernkeep-")]
+    assert ours
+    assert all(name in reply.headers["Access-Control-Expose-Headers"] for name in ours)
 
 
 def test_errors_carry_cors_headers_too(server: Server) -> None:

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from server.errors import SettingsError
-from server.settings import Settings, client_networks, from_mapping, rule_of
+from server.settings import Settings, client_networks, from_mapping, rule_of, web_origins
+from server.web_pages import web_pages
 
 FIELDS = dataclasses.fields(Settings)
 NUMBERS = [field for field in FIELDS if type(field.default) in (int, float)]
@@ -130,7 +131,7 @@ def test_clients_are_addresses_and_subnets_with_commas_between():
     assert [str(network) for network in networks] == ["192.168.1.20/32", "172.16.0.0/12", "fe80::/10"]
 
 
-@pytest.mark.parametrize("subnet", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3"])
+@pytest.mark.parametrize("subnet", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3", "::ffff:0:0/96"])
 def test_a_subnet_of_nearly_everybody_is_no_list_of_clients(subnet):
     assert "nearly everybody" in refusal(allowclients=subnet)
 
@@ -147,6 +148,22 @@ def test_what_is_no_origin_is_named(origin):
 
 def test_an_origin_may_end_with_a_slash_and_have_a_port():
     Settings(alloworigins="https://agnai.chat/, http://192.168.1.7:8000,http://[fd00::1]:80")
+
+
+def test_an_origin_is_meant_as_browsers_write_it():
+    typed = "https://Agnai.chat:443/, http://a.example:80,https://a.example:80,http://[fd00::1]:80"
+    assert web_origins(typed) == {"https://agnai.chat", "http://a.example", "https://a.example:80", "http://[fd00::1]"}
+
+
+def test_every_page_that_can_be_allowed_is_an_origin_of_the_web():
+    for page in web_pages():
+        assert web_origins(",".join(page.origins)) == set(page.origins)
+        assert all(origin.startswith("https://") for origin in page.origins)
+        assert page.about.endswith(".")
+
+
+def test_an_ipv4_subnet_means_the_same_in_either_spelling():
+    assert client_networks("::ffff:192.168.1.0/120") == client_networks("192.168.1.0/24")
 
 
 def test_a_subnet_may_be_named_by_an_address_in_it():

@@ -6,7 +6,6 @@ Any web page that this PC opens can send requests to it; without these checks it
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import socket
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from flask import Flask, Request, Response, request
 
 from server.errors import Forbidden, Unauthorized
-from server.settings import Settings, client_networks, host_names, is_loopback, web_origins
+from server.settings import Settings, address_of, client_networks, host_names, is_loopback, web_origins
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]*)?", re.ASCII)
 OPEN_PATHS = frozenset(
@@ -33,12 +32,13 @@ CONTAINERS = frozenset(  # as Docker and Podman call the PC they run on; nobody 
     ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 )
 ALLOWED_METHODS = "GET, POST, PUT, DELETE, OPTIONS"
-ALLOWED_HEADERS = (
-    "Accept, Api-Key, Authorization, Cache-Control, Client-Agent, Content-Type, X-Api-Key, X-Requested-With,"
-    " anthropic-beta, anthropic-version, apikey, genkey"
-)
 EXPOSED_HEADERS = "Retry-After, X-Tavernkeep-Ignored, X-Tavernkeep-Trimmed"
 PREFLIGHT_SECONDS = "600"
+PREFLIGHT_VARIES = (
+    "Access-Control-Request-Method",
+    "Access-Control-Request-Headers",
+    "Access-Control-Request-Private-Network",
+)
 KEY_HEADERS = ("X-Api-Key", "Api-Key")
 
 
@@ -62,7 +62,8 @@ def install(app: Flask, settings: Callable[[], Settings]) -> None:
     @app.after_request
     def add_headers(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
-        response.headers["Vary"] = "Origin"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"  # for browsers that do not say who embeds it
+        response.vary.add("Origin")
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["X-Frame-Options"] = "DENY"
         origin = request.headers.get("Origin")
@@ -75,9 +76,15 @@ def install(app: Flask, settings: Callable[[], Settings]) -> None:
 
 
 def _answer_preflight(response: Response) -> None:
+    """Any header may be sent: SDKs add dozens of their own, and none of them gets a page further than its origin does.
+
+    Chrome asked for the private network until it asked the user instead (Local Network Access), which needs no header.
+    """
+    response.vary.update(PREFLIGHT_VARIES)
     response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
-    response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
     response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+    if asked := request.headers.get("Access-Control-Request-Headers"):
+        response.headers["Access-Control-Allow-Headers"] = asked
     if request.headers.get("Access-Control-Request-Private-Network") == "true":
         response.headers["Access-Control-Allow-Private-Network"] = "true"
 
@@ -91,7 +98,7 @@ def check_host(header: str, bound: str, allowed: str = "") -> None:
     name = _hostname(header)
     in_network = not is_loopback(bound)
     ours = {bound.lower(), *CONTAINERS, *host_names(allowed)}
-    if not header or is_loopback(name) or name in ours or (in_network and (_is_address(name) or name in _own_names())):
+    if not header or is_loopback(name) or name in ours or (in_network and (address_of(name) or name in _own_names())):
         return
     address = "the IP address of this PC" if in_network else "http://127.0.0.1 or http://localhost"
     raise Forbidden(
@@ -119,17 +126,19 @@ def check_embedding(request: Request) -> None:
     """Refuse what a web page from elsewhere embeds, as a picture, a script or a frame: browsers send no Origin then. A
     link to this server may be followed."""
     get = request.headers.get
-    if get("Origin") is None and get("Sec-Fetch-Site") == "cross-site" and get("Sec-Fetch-Dest") != "document":
+    if get("Origin") is not None or get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+        return
+    if get("Sec-Fetch-Dest") != "document" or request.method not in ("GET", "HEAD"):
         raise Forbidden("Web pages from elsewhere may not embed anything of this server.")
 
 
 def check_client(address: str, allowed: str) -> None:
     """Where a list of clients is set, refuse all others but this PC itself."""
     networks = client_networks(allowed)
-    address = address.removeprefix("::ffff:")  # an IPv4 client of an IPv6 socket
     if not networks or is_loopback(address):
         return
-    if not _is_address(address) or not any(ipaddress.ip_address(address) in network for network in networks):
+    client = address_of(address)
+    if client is None or not any(client in network for network in networks):
         raise Forbidden(f"The address {address} is not on the list of clients.", "Add it with --allowclients.")
 
 
@@ -164,11 +173,3 @@ def _hostname(authority: str) -> str:
     """The name or address in ``name:port``; "" for anything that is not exactly that."""
     match = AUTHORITY.fullmatch(authority.lower())
     return (match[1] or match[2]) if match else ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
