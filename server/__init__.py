@@ -148,7 +148,11 @@ engine/llama/          llama.cpp itself; the only imports of llama_cpp
   gbnf.py              grammars that llama.cpp would hang on
 
 model/
-  gguf.py              the bounded reader of a GGUF file's header
+  gguf.py              what a GGUF file says of itself, checked before llama.cpp sees it
+  gguf_header.py       one file's header: metadata, tensors, and what llama.cpp demands of them
+  gguf_cursor.py       reads it with bounds
+  gguf_sense.py        does it make sense as a whole?
+  gguf_facts.py        facts of the format
   shape.py             what of a model takes memory, layer by layer
   fit.py               how much it takes, and how many layers fit a GPU
   devices.py           the devices, asked in a process of its own

@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from server.model.gguf_facts import MAX_LAYERS
 from server.snapshot import LayerShape, ModelShape
 
 Metadata = Mapping[str, object]
 
-MAX_LAYERS = 10_000
 BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 EXPERTS = re.compile(r"ffn_(up|down|gate|gate_up)_(ch|)exps\.")
 ATTENTION = ("attn_k.", "attn_kv_a_mqa.")
@@ -29,6 +29,15 @@ class Tensor:
     name: str
     sizes: tuple[int, ...]
     bytes: int
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of the metadata: the type of its elements, how many it has, and the ``numbers`` of a short one."""
+
+    kind: int
+    length: int
+    numbers: tuple[float, ...] = ()
 
 
 def text_in(metadata: Metadata, key: str) -> str:
@@ -123,6 +132,6 @@ def _head(facts: Metadata, what: str) -> int:
 def _each(facts: Metadata, key: str, layers: int) -> tuple[int, ...]:
     """A number for each layer, where the file may say one for all."""
     value = facts.get(key)
-    numbers = value if isinstance(value, tuple) else (value,) * max(layers, 1)
+    numbers = value.numbers if isinstance(value, Array) else (value,) * max(layers, 1)
     whole = tuple(max(number, 0) if isinstance(number, int) else 0 for number in numbers)
     return whole + (0,) * (max(layers, 1) - len(whole))
