@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -75,7 +76,11 @@ def files(repository: str, token: str = "", endpoint: str | None = None) -> tupl
 
 
 def told(ask: Callable[[], Result], what: str) -> Result:
-    """What ``ask`` returns. Raises :class:`DownloadError` with a sentence where the hub says no, or nothing."""
+    """What ``ask`` returns. Raises :class:`DownloadError` with a sentence where the hub says no, or nothing.
+
+    Whoever asks the hub anything does it through here, so the library is not imported before.
+    """
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when the library is imported
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
