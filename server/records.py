@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import os
 import platform
 import sys
 import threading
@@ -16,7 +17,7 @@ from datetime import datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TextIO
+from typing import IO, Any, Final
 
 import platformdirs
 from pythonjsonlogger.json import JsonFormatter
@@ -32,6 +33,18 @@ log = logging.getLogger("tavernkeep")
 def default_folder() -> Path:
     """Where the logs of this user lie."""
     return Path(platformdirs.user_log_dir("tavernkeep", appauthor=False))
+
+
+def _open_own(file: str | Path, mode: str) -> IO[str]:
+    """A file of text that nobody but the user can read."""
+    return open(
+        file, mode, encoding="utf-8", errors="backslashreplace", opener=lambda path, flags: os.open(path, flags, 0o600)
+    )
+
+
+class _OwnFile(RotatingFileHandler):
+    def _open(self) -> Any:
+        return _open_own(self.baseFilename, self.mode)
 
 
 class _JsonLines(JsonFormatter):
@@ -59,16 +72,14 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self._log_file = folder / f"{datetime.now().strftime('%Y-%m-%d_%H%M%S_%f')}.log"
         self._crash_file = _crash_file(self._log_file)
-        self._crash: TextIO | None = None
+        self._crash: IO[str] | None = None
         self._handler: logging.Handler | None = None
         self._hooks = (sys.excepthook, threading.excepthook)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             earlier = sorted(folder.glob("*.log"))
-            handler = RotatingFileHandler(
-                self._log_file, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8", errors="backslashreplace"
-            )
-            self._crash = self._crash_file.open("w", encoding="utf-8", errors="backslashreplace")
+            handler = _OwnFile(self._log_file, maxBytes=LARGEST_LOG, backupCount=1)
+            self._crash = _open_own(self._crash_file, "w")
         except OSError as error:
             log.warning("No log is kept of this run, because %s cannot be written: %s.", folder, error.strerror)
             return

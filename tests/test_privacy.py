@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ import psutil
 import pytest
 
 from server import privacy
+from server.controller import Controller
 from server.errors import BadRequest, Forbidden
 from tests.conftest import PATIENCE, Server, wait_until
 
@@ -271,6 +273,18 @@ def test_prompts_and_replies_are_logged_where_that_is_switched_on_and_the_log_sa
     assert f"The chat template failed (unspeakable {SECRET})" in console
 
 
+def test_the_window_hears_that_prompts_are_logged(caplog: pytest.LogCaptureFixture):
+    controller = Controller()
+    window, log = controller.window_log(), logging.getLogger("tavernkeep")
+    log.addHandler(window)
+    try:
+        privacy.allow_texts(True)
+        assert [line.text for line in controller.poll_log()] == [privacy.ON]
+    finally:
+        privacy.allow_texts(False)
+        log.removeHandler(window)
+
+
 def test_a_reply_is_one_line_of_the_log_with_its_figures(launch: Launch):
     server = launch()
     usage = server.post(CHAT, saying("Who are you?", ignore_eos=True), User_Agent="Mantella/1 x").json["usage"]
@@ -345,3 +359,9 @@ def test_a_mistake_of_ours_is_told_by_where_it_happened_and_what_it_came_from():
     assert "which came from" in told
     assert "ValueError (" in told
     assert told.count("in fail") == 2
+
+
+def test_the_page_on_security_names_walls_that_are_there():
+    walls = re.findall(r"\]\(([\w/.]+)\)", (ROOT / "SECURITY.md").read_text("utf-8"))
+    assert len(walls) > 8
+    assert [wall for wall in walls if not (ROOT / wall).is_file()] == []

@@ -61,6 +61,13 @@ def test_a_line_of_the_log_has_the_fields_that_belong_to_it_and_the_console_has_
     assert said.splitlines()[-1].endswith("Two ales.")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_nobody_but_the_user_reads_logs_and_reports(tmp_path):
+    run(tmp_path, "for number in range(200): logging.getLogger('tavernkeep.engine').info('Round %d.', number)\n1 / 0")
+    assert {file.suffix for file in tmp_path.iterdir()} == {".log", ".1", ".txt"}
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
 def test_an_error_that_ends_the_run_is_reported_and_told_by_the_next_run_alone(tmp_path):
     said = run(tmp_path, "{}['ale']")
     (report,) = texts(tmp_path, "*_crash.txt")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tavernkeep.http")
 
 MAX_BODY = 32 * 1024 * 1024
+LONGEST_LINE = 300
 RETRY_SECONDS = "2"  # a model loads, or a reply ends, in seconds
 
 
@@ -108,8 +109,9 @@ def _dress(error: Exception) -> tuple[Response, int, dict[str, str]]:
 def _log(error: TavernkeepError, status: int) -> None:
     """One line for each request that is refused. Those that the guard refuses matter most."""
     level = logging.WARNING if isinstance(error, (Forbidden, Unauthorized)) else logging.INFO
+    said = privacy.sentence(error)[:LONGEST_LINE]  # it may name a host or a page, as long as a header may be
     fields = {"client": caller.client(), "route": route(), "status": status, "error": error.code}
-    log.log(level, "%s %s: %d, %s", fields["client"], fields["route"], status, privacy.sentence(error), extra=fields)
+    log.log(level, "%s %s: %d, %s", fields["client"], fields["route"], status, said, extra=fields)
 
 
 def _from_http(error: HTTPException) -> TavernkeepError:
