@@ -77,12 +77,11 @@ def run(controller: Controller, invocation: Invocation, records: Records) -> int
 
 def ways_to_open() -> str:
     """A key that nobody knows yet, and the networks of this PC."""
-    import secrets
-
     from server.networks import networks
+    from server.settings import new_key
 
     subnets = "".join(f"\n  --allowclients {each.subnet}   ({each.name})" for each in networks())
-    return f"tavernkeep: For example:\n  --password {secrets.token_hex(16)}{subnets}"
+    return f"tavernkeep: For example:\n  --password {new_key()}{subnets}"
 
 
 class NoWindow(Exception):

@@ -22,6 +22,7 @@ tray/        the icon in the desktop's tray
   dbus_menu  the menu of that one
   windows    that of Windows, by pystray
 view/        what to show, decided without Tk
+  access     who may connect, and what that means
   form       settings <-> form, and how the fields look
   forecast   the memory the model will take, as a bar and in words
   advanced   the options that are folded away
@@ -35,8 +36,8 @@ view/        what to show, decided without Tk
   history    the speed of the last minutes
   looks      how states and buttons feel
   words      numbers as people say and type them
-pages/       what is drawn: launch (the form, with advanced folded away in it) with status beside it, library,
-             hub (get models), live, connect, log, options
+pages/       what is drawn: launch (the form, with access in it, and advanced with web_pages folded away) with status
+             beside it, library, hub (get models), live, connect, log, options
 widgets/     customtkinter's widgets in our look, its known bugs fixed
   controls   to operate: buttons, fields, sliders, menus
   display    to look at: cards, labels, bars, tips

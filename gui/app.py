@@ -37,7 +37,6 @@ from gui.theme import CARD_GAP, GAP, PADDING
 from gui.view.connect import Outcome, connect_view
 from gui.view.form import Form, fitting_context, form_of, form_view, model_path, settings_of
 from gui.view.history import History
-from gui.view.hub import DownloadLine
 from gui.view.library import details, library_lines, nothing_found
 from gui.view.live import live_view
 from gui.view.log import LogBook, bug_report
@@ -49,12 +48,13 @@ from gui.widgets.drops import accept_files
 from server.errors import SettingsError
 from server.events import EngineState, LogLine
 from server.settings import Settings
-from server.snapshot import ClientGuide, DownloadPhase, ModelFile, Snapshot
+from server.snapshot import ClientGuide, ModelFile, Network, Snapshot
 
 if TYPE_CHECKING:
     from server.controller import Controller
 
 TITLE: Final = "Tavernkeep"
+SHARED: Final = ("model", "access", "host", "port", "password", "allowclients")  # what another model does not change
 CONFIGURATIONS: Final = (".kcpps", ".kcppt")
 _BETWEEN_PAGES_MS: Final = 50
 _LONGEST_STOP_MS: Final = 15_000
@@ -87,6 +87,7 @@ class App:
         self._log_book = LogBook()
         self._cancelled: set[int] = set()
         self._outcomes: dict[str, Outcome] = {}
+        self._networks: tuple[Network, ...] = ()
         self._closing = False
         self.closed = False
         look = self._memory.look
@@ -97,7 +98,7 @@ class App:
         self.pump = EventPump(self.root, controller, self._tick)
         actions = PresenceActions(self._use_file, self.start, self._stop, lambda: self._snapshot.address, self.close)
         self.presence = Presence(self.root, self.pump, self._memory, actions)
-        self.hub_desk = HubDesk(self.pump, controller, self._refresh)
+        self.hub_desk = HubDesk(self.pump, controller, self._memory, self._use_model, self._refresh)
         self.shelf = Shelf(self.pump, controller, self._memory, self._refresh)
         self.desk = ModelDesk(self.root, self.pump, controller, self._model_read, self._form_changed)
         self._build()
@@ -108,6 +109,7 @@ class App:
         self._meant_by: Form | None = None
         self._meant: Settings | None = None
         self.desk.scan()
+        self._look_for_networks()
         accept_files(self.root, self._dropped)
         self._form_changed()
 
@@ -216,11 +218,11 @@ class App:
             changed=self._refresh,
             search=lambda text: desk.search(text, self.hub.token),
             look_into=lambda key: desk.look_into(key, self.hub.token),
-            fetch=lambda key: desk.fetch(key, self._download_folder(), self.hub.token),
+            fetch=lambda key: desk.fetch(key, self.hub.token),
             back=desk.go_back,
-            toggle=self._toggle_download,
+            toggle=lambda line: desk.toggle(line, self.hub.token),
             end=desk.end,
-            choose_folder=self._choose_download_folder,
+            choose_folder=desk.choose_folder,
         )
 
     def _build_launch_page(self) -> Row:
@@ -237,7 +239,8 @@ class App:
             self._import_settings,
             self._export_settings,
         )
-        self.launch = LaunchCard(page, self._controller.templates(), actions)
+        controller = self._controller
+        self.launch = LaunchCard(page, controller.templates(), controller.web_pages(), actions)
         self.launch.frame.grid(row=0, column=0, sticky="nsew", padx=(0, CARD_GAP))
         self.status = StatusCard(page)
         self.status.frame.grid(row=0, column=1, sticky="nsew")
@@ -271,23 +274,6 @@ class App:
         self.navigation.go(Page.LAUNCH)
         self._form_changed()
 
-    def _toggle_download(self, line: DownloadLine) -> None:
-        if line.phase is DownloadPhase.DONE:
-            self._use_model(line.path)
-        else:
-            self.hub_desk.toggle(line, self.hub.token)
-
-    def _download_folder(self) -> str:
-        return self._memory.download_folder or self._controller.downloads.folder()
-
-    def _choose_download_folder(self, folder: str) -> None:
-        self.pump.submit(
-            Lane.SAVING,
-            lambda: self._memory.keep_download_folder(folder),
-            lambda _: self._refresh(),
-            lambda _: self._refresh(),
-        )
-
     def _dropped(self, paths: Sequence[str]) -> None:
         for path in paths:
             self._use_file(path)
@@ -308,6 +294,15 @@ class App:
             self.shelf.look()
         elif self.navigation.page is Page.OPTIONS:
             self.presence.show_autostart()
+        elif self.navigation.page is Page.LAUNCH:
+            self._look_for_networks()  # WSL's is there while WSL runs
+        self._refresh()
+
+    def _look_for_networks(self) -> None:
+        self.pump.submit(Lane.DEVICES, self._controller.networks, self._take_networks, logger.error)
+
+    def _take_networks(self, networks: tuple[Network, ...]) -> None:
+        self._networks = networks
         self._refresh()
 
     def _show_preview(self) -> None:
@@ -426,9 +421,7 @@ class App:
         own = form_of(self._memory.recall(Settings(), path), "")
         shared = self.launch.form
         if self._memory.knows(path):
-            self.launch.fill(
-                replace(own, model=shared.model, host=shared.host, port=shared.port, password=shared.password)
-            )
+            self.launch.fill(replace(own, **{name: getattr(shared, name) for name in SHARED}))
             self._context_chosen = True
         else:
             self.launch.fill(replace(shared, options=own.options))
@@ -463,8 +456,8 @@ class App:
         self.state.show("" if page is Page.LAUNCH else f"● {status.headline}", theme.TONES[status.tone])
         if page is Page.LAUNCH:
             changed = self._meant != self._controller.settings
-            view = form_view(self.launch.form, self.desk.inspection, self._snapshot, self._pending, changed=changed)
-            self.launch.show(view)
+            known = (self.desk.inspection, self._snapshot, self._pending)
+            self.launch.show(form_view(self.launch.form, *known, changed=changed, networks=self._networks))
             self.status.show(status)
         elif page is Page.LIBRARY:
             self._show_library()
@@ -476,7 +469,7 @@ class App:
                 desk.downloads(),
                 problem=desk.problem,
                 busy=desk.busy,
-                folder=self._download_folder(),
+                folder=desk.folder,
             )
         elif page is Page.LIVE:
             self.live.show(live_view(self._snapshot, self._history, self._cancelled), self._history.samples)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gui.event_pump import EventPump, Lane
 from gui.language import tr
+from gui.memory import Memory
 from gui.view.hub import DownloadLine, Offer, catalogue_lines, download_lines, file_lines, repository_lines
 from gui.view.looks import ListLine
 from server.snapshot import DownloadPhase, HubFile, HubRepository
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
 class HubDesk:
     """``offer`` says what is listed, ``problem`` why something did not come, ``busy`` that an answer is awaited."""
 
-    def __init__(self, pump: EventPump, controller: Controller, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pump: EventPump,
+        controller: Controller,
+        memory: Memory,
+        use_model: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
         self._pump = pump
+        self._memory = memory
+        self._use_model = use_model
         self._downloads = controller.downloads
         self._models = controller.models
         self._changed = changed
@@ -55,8 +65,19 @@ class HubDesk:
         repository = next((each.repository for each in self._downloads.catalogue() if each.name == key), key)
         self._ask(lambda: self._downloads.files(repository, token), self._show_files)
 
-    def fetch(self, key: str, folder: str, token: str) -> None:
+    @property
+    def folder(self) -> str:
+        """Where models are downloaded to."""
+        return self._memory.download_folder or self._downloads.folder()
+
+    def choose_folder(self, folder: str) -> None:
+        """Download to another folder from now on."""
+        keep = self._memory.keep_download_folder
+        self._pump.submit(Lane.SAVING, lambda: keep(folder), lambda _: self._changed(), lambda _: self._changed())
+
+    def fetch(self, key: str, token: str) -> None:
         """Download the line's model."""
+        folder = self.folder
         if self.offer is Offer.FILES:
             file = next(each for each in self._files if each.path == key)
             self._ask(lambda: self._downloads.start(file, folder, token), lambda _: None)
@@ -76,6 +97,9 @@ class HubDesk:
 
     def toggle(self, line: DownloadLine, token: str) -> None:
         """What a download's first button does."""
+        if line.phase is DownloadPhase.DONE:
+            self._use_model(line.path)
+            return
         if line.phase is DownloadPhase.RUNNING:
             self._downloads.pause(line.key)
         else:

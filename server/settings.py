@@ -10,6 +10,7 @@ import ipaddress
 import json
 import math
 import re
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -405,6 +406,11 @@ def web_origins(text: str) -> frozenset[str]:
                 "Write for example https://lite.koboldai.net, page by page.",
             )
     return frozenset(origin.removesuffix(f":{USUAL_PORTS[origin.partition(':')[0]]}") for origin in origins)
+
+
+def new_key() -> str:
+    """A key that nobody guesses: 128 random bits, in letters that can be typed and that no shell takes for a flag."""
+    return secrets.token_hex(16)
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -24,17 +24,22 @@ from server.snapshot import (
     LayerShape,
     ModelFile,
     ModelShape,
+    Network,
     Preview,
     RequestRow,
     Snapshot,
     TemplateInfo,
     Trial,
     Trimmed,
+    WebPage,
 )
+from server.web_pages import web_pages
 
 STARTER = "/models/starter.gguf"
 ADDRESS = "http://127.0.0.1:5001"
 LONGEST_START = 20  # seconds
+WSL = Network("WSL", "172.16.0.0/12", "172.28.96.1")
+LAN = Network("Wi-Fi", "192.168.1.0/24", "192.168.1.5")
 IDLE = Snapshot()
 LOADING = Snapshot(EngineState.LOADING, progress=0.42, address=ADDRESS)
 LOADED = ModelInfo(
@@ -215,6 +220,7 @@ class FakeController:
         self.models = FakeLibrary(self.threads)
         self.downloads = FakeDownloads(self.threads)
         self.polls = 0
+        self.in_networks: tuple[Network, ...] = (WSL, LAN)
 
     def start(self, settings: Settings) -> None:
         self._note("start")
@@ -247,6 +253,12 @@ class FakeController:
 
     def clients(self) -> tuple[ClientGuide, ...]:
         return clients.guides()
+
+    def networks(self) -> tuple[Network, ...]:
+        return self.in_networks
+
+    def web_pages(self) -> tuple[WebPage, ...]:
+        return web_pages()
 
     def try_client(self, key: str) -> Trial:
         self._note(f"try {key}")

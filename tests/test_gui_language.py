@@ -15,7 +15,8 @@ from tests.window import app, controller, open_window, wait_until
 
 # What is no text of ours: names, other programs' fields, and what the scripted controller says for the server.
 OTHERS = (
-    "Tavernkeep", "KoboldAI", "OpenAI", "LLM Service", "Model", "Key", "llama",
+    "Tavernkeep", "KoboldAI Lite", "Agnai", "RisuAI", "Mikupad", "WSL", "Wi-Fi", "http",
+    "KoboldAI", "OpenAI", "LLM Service", "Model", "Key", "llama",
     "ChatML, the model's own. The model file carries it.", "ChatML", "Alpaca",
 )  # fmt: skip
 

@@ -224,7 +224,7 @@ def test_the_forms_settings_are_exported(app, controller, monkeypatch):
 
 def test_a_form_that_means_nothing_is_not_exported(app, controller, monkeypatch):
     monkeypatch.setattr("tkinter.filedialog.asksaveasfilename", lambda **_: "/b.kcpps")
-    type_into(app.launch.port_entry, "many")
+    type_into(app.launch.access.port_entry, "many")
     app.launch.export_button.invoke()
     wait_until(app, lambda: shown(app.status.problem).startswith("Port: 'many'"))
     assert controller.exported is None

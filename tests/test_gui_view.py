@@ -115,7 +115,7 @@ def test_settings_that_have_no_field_are_kept():
 def test_every_setting_can_be_changed_in_the_window():
     folded = {option.name for _, options in advanced.groups() for option in options}
     shown = {"model", "gpulayers", "contextsize", "chatcompletionsadapter", "thinking", "host", "port", "password"}
-    shown |= {"gamemode", "reservevram", "multiuser"}
+    shown |= {"allowclients", "gamemode", "reservevram", "multiuser"}
     assert not folded & shown
     assert folded | shown == {field.name for field in dataclasses.fields(Settings)}
 
@@ -237,8 +237,6 @@ def test_layers_beyond_the_slider_survive():
         ("port", "http", "Port: 'http' is not a whole number."),
         ("port", "70000", "Port: 70000 is too large; the most is 65535."),
         ("port", "", "Port: the field is empty."),
-        ("host", "  ", "Address: the field is empty."),
-        ("host", "0.0.0.0", "Address: 0.0.0.0 opens the server to your network."),
         ("contextsize", "12", "Context size: 12 is too small; the least is 256."),
         ("contextsize", "lots", "Context size: 'lots' is not a whole number."),
     ],
@@ -342,22 +340,6 @@ def test_without_a_model_start_is_off_and_the_line_says_why():
 
 def test_a_file_still_being_read_is_said():
     assert view_of(file=None).model_line == "Reading the file…"
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_a_loopback_address_is_called_private(host):
-    assert "this PC" in view_of(form_with(host=host)).address_hint
-
-
-def test_an_open_address_is_called_open_and_asks_for_a_password():
-    assert "network" in view_of(form_with(host="0.0.0.0")).address_hint
-    assert view_of(form_with(host="0.0.0.0")).asks_password
-    assert not view_of().asks_password
-
-
-def test_a_list_of_clients_replaces_the_password():
-    form = form_with(host="0.0.0.0", options=(("allowclients", "192.168.1.20"),))
-    assert settings_of(form, Settings()).host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_start_passes_what_the_form_says(app, controller):
     app.launch.layers_slider._on_move(12)
     type_into(app.launch.context_entry, "4k")
     app.launch.template_menu._dropdown_callback("ChatML")
-    type_into(app.launch.port_entry, "5002")
+    type_into(app.launch.access.port_entry, "5002")
     app.launch.start_button.invoke()
     wait_until(app, lambda: shown(app.status.headline) == f"Ready on {ADDRESS}")
     wanted = Settings(model=STARTER, gpulayers=12, contextsize=4096, chatcompletionsadapter="ChatML", port=5002)
@@ -291,22 +291,11 @@ def test_slow_calls_never_run_on_the_windows_thread(app, controller):
 
 
 def test_a_field_that_cannot_be_used_is_said_and_nothing_starts(app, controller):
-    type_into(app.launch.port_entry, "http")
+    type_into(app.launch.access.port_entry, "http")
     app.launch.start_button.invoke()
     wait_until(app, lambda: shown(app.status.problem) == "Port: 'http' is not a whole number.")
     assert controller.started == []
     assert enabled(app.launch.start_button)
-
-
-def test_an_open_address_needs_a_password(app, controller):
-    assert app.launch.password_entry.winfo_manager() == ""
-    type_into(app.launch.host_entry, "0.0.0.0")
-    wait_until(app, lambda: app.launch.password_entry.winfo_manager() == "grid")
-    app.launch.start_button.invoke()
-    assert "password" in shown(app.status.problem)
-    type_into(app.launch.password_entry, "swordfish")
-    app.launch.start_button.invoke()
-    wait_until(app, lambda: [settings.password for settings in controller.started] == ["swordfish"])
 
 
 def test_a_button_is_pressed_with_the_keyboard(app, controller):

@@ -16,6 +16,7 @@ import pytest
 
 from gui.memory import Memory
 from gui.view.looks import Page
+from server.api.app import create_app
 from server.controller import Controller
 from server.events import EngineState
 from tests.conftest import PATIENCE, Server, read_to_end, settings_for_tests
@@ -67,6 +68,32 @@ def test_start_loads_the_starter_model_and_the_window_tells_where_to_connect(app
     assert app.status.openai.entry.get() == f"{server.base}/v1"
     assert "SmolLM2" in text_of(app.status.model)
     assert server.get("/health").status == 200
+
+
+def test_a_key_that_the_window_made_is_asked_for_by_the_server(app: Any) -> None:
+    app.launch.access.menu.choose("with_key")
+    app.launch.access.new_key_button.invoke()
+    key = app.launch.access.key_entry.get()
+    server = press_start(app)
+    assert server.get("/v1/models").status == 401
+    assert server.get("/v1/models", Authorization="Bearer wrong").status == 401
+    for header in ({"Authorization": f"Bearer {key}"}, {"X_Api_Key": key}, {"Api_Key": key}):
+        assert server.get("/v1/models", **header).status == 200
+
+
+def test_chosen_addresses_and_a_web_page_are_let_in_and_no_others(app: Any) -> None:
+    app.launch.access.menu.choose("by_address")
+    app.launch.access.addresses_entry.show("192.168.1.20")
+    app.launch.options.fold_button.invoke()
+    app.launch.options.fields["alloworigins"].ticks[0].toggle()
+    server = press_start(app)
+    assert server.controller.settings.host == "0.0.0.0"
+    assert server.get("/v1/models", Origin="https://lite.koboldai.net").status == 200
+    assert server.get("/v1/models", Origin="https://agnai.chat").status == 403
+    elsewhere = create_app(server.controller).test_client()
+    for address, status in (("192.168.1.20", 200), ("192.168.1.21", 403)):
+        reply = elsewhere.get("/v1/models", environ_overrides={"REMOTE_ADDR": address})
+        assert reply.status_code == status
 
 
 def test_the_window_stays_alive_and_counts_while_eight_streams_run(app: Any) -> None:
@@ -237,12 +264,12 @@ def test_a_port_that_is_taken_is_told_in_words_and_another_one_works(app: Any) -
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         pump(app, lambda: app.launch.start_button.cget("state") == "normal", "Start to be enabled")
-        app.launch.port_entry.show(str(taken.getsockname()[1]))
+        app.launch.access.port_entry.show(str(taken.getsockname()[1]))
         app.launch.start_button.invoke()
         pump(app, lambda: text_of(app.status.problem), "the sentence")
         assert str(taken.getsockname()[1]) in text_of(app.status.problem)
         assert text_of(app.status.headline) == "Not started"
-    app.launch.port_entry.show("0")
+    app.launch.access.port_entry.show("0")
     press_start(app)
 
 

@@ -55,6 +55,8 @@ def _presets() -> Iterator[tuple[Text, str]]:
             yield text, file.relative_to(ROOT).as_posix()
     for model in json.loads((ROOT / "presets" / "models.json").read_text("utf-8"))["models"]:
         yield model["good_for"], "presets/models.json"
+    for page in json.loads((ROOT / "presets" / "web_pages.json").read_text("utf-8")):
+        yield page["about"], "presets/web_pages.json"
 
 
 if __name__ == "__main__":

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import tkinter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gui import theme
 from gui.language import tr
+from gui.pages.web_pages import WebPages
 from gui.theme import GAP
 from gui.view.advanced import ON, Option, OptionKind, Typed, groups
 from gui.widgets.controls import Button, Entry, Menu, Tick
 from gui.widgets.display import Label, Row, Tip, show_if
+from server.snapshot import WebPage
 
+Field = Entry | Menu | Tick | WebPages
 _LABEL_WIDTH: Final = 200
 
 
 class AdvancedOptions:
     """``typed`` reads the fields, ``fill`` writes them, whether they were opened or not."""
 
-    def __init__(self, parent: tkinter.Misc, changed: Callable[[], None]) -> None:
+    def __init__(self, parent: tkinter.Misc, pages: Sequence[WebPage], changed: Callable[[], None]) -> None:
         self._changed = changed
+        self._pages = pages
         self._typed: dict[str, str] = {}
         self._title = tr("More options")
         self._locked = False
@@ -32,7 +36,7 @@ class AdvancedOptions:
         self.body.grid_columnconfigure(1, weight=1)
         self.body.grid(row=1, column=0, columnspan=3, sticky="ew", pady=(GAP, 0))
         self.body.grid_remove()
-        self.fields: dict[str, Entry | Menu | Tick] = {}
+        self.fields: dict[str, Field] = {}
         self.tips: list[Tip] = []
 
     @property
@@ -81,15 +85,17 @@ class AdvancedOptions:
             row += 1
 
     def _build_option(self, row: int, option: Option) -> None:
-        field: Entry | Menu | Tick
+        field: Field
         if option.kind is OptionKind.SWITCH:
             field = Tick(self.body, option.label, self._changed)
             field.grid(row=row, column=0, columnspan=2, sticky="w", pady=2)
         else:
             label = Label(self.body, option.label, height=theme.FIELD_HEIGHT)
             label.configure(width=_LABEL_WIDTH)
-            label.grid(row=row, column=0, sticky="w", pady=2)
-            if option.kind is OptionKind.CHOICE:
+            label.grid(row=row, column=0, sticky="nw", pady=2)
+            if option.kind is OptionKind.PAGES:
+                field = WebPages(self.body, self._pages, self._changed)
+            elif option.kind is OptionKind.CHOICE:
                 field = Menu(self.body, option.choices, self._changed)
             else:
                 field = Entry(self.body, self._changed)
@@ -103,13 +109,13 @@ class AdvancedOptions:
         self.fields[option.name] = field
 
 
-def _read(field: Entry | Menu | Tick) -> str:
+def _read(field: Field) -> str:
     if isinstance(field, Tick):
         return ON if field.ticked else ""
     return field.choice if isinstance(field, Menu) else field.get()
 
 
-def _write(field: Entry | Menu | Tick, text: str) -> None:
+def _write(field: Field, text: str) -> None:
     if isinstance(field, Tick):
         field.show(text == ON)
     elif isinstance(field, Menu):

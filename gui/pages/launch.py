@@ -11,6 +11,7 @@ from typing import Final
 
 from gui import theme
 from gui.language import N_, tr
+from gui.pages.access import ROWS, AccessRows
 from gui.pages.advanced import AdvancedOptions
 from gui.theme import GAP, PADDING
 from gui.view.form import (
@@ -30,6 +31,7 @@ from gui.view.looks import ButtonRole
 from gui.widgets.controls import Button, Entry, Menu, Slider, Tick
 from gui.widgets.display import Card, Label, Row, Scroll, Tip, show_if
 from gui.widgets.memory_bar import MemoryBar
+from server.snapshot import WebPage
 
 _MODELS: Final = (N_("GGUF models"), "*.gguf")
 _TEMPLATES: Final = (N_("Templates"), "*.json *.jinja *.jinja2")
@@ -52,11 +54,14 @@ class LaunchActions:
 class LaunchCard:
     """The form's widgets. ``form`` reads them, ``fill`` writes them, ``show`` draws what the app decided."""
 
-    def __init__(self, parent: tkinter.Misc, templates: Sequence[str], actions: LaunchActions) -> None:
+    def __init__(
+        self, parent: tkinter.Misc, templates: Sequence[str], pages: Sequence[WebPage], actions: LaunchActions
+    ) -> None:
         self._actions = actions
         self._view: FormView | None = None
         self._gpulayers = AUTO_LAYERS
         self._reservevram = 0.0
+        self._host = ""
         self.frame = Card(parent)
         self.frame.grid_columnconfigure(0, weight=1)
         self.frame.grid_rowconfigure(0, weight=1)
@@ -71,9 +76,8 @@ class LaunchCard:
         self._build_at_once(8)
         self._build_template(9, templates)
         self._build_thinking(11)
-        self._build_address(12)
-        self._build_password(14)
-        self._build_options(15)
+        self.access = AccessRows(self.body, 12, actions.changed)
+        self._build_options(12 + ROWS, pages)
         self._build_buttons(1)
 
     @property
@@ -85,9 +89,11 @@ class LaunchCard:
             contextsize=self.context_entry.get(),
             template=self.template_menu.choice,
             thinking=self.thinking_menu.choice,
-            host=self.host_entry.get(),
-            port=self.port_entry.get(),
-            password=self.password_entry.get(),
+            access=self.access.menu.choice,
+            host=self._host,
+            port=self.access.port_entry.get(),
+            password=self.access.key_entry.get(),
+            allowclients=self.access.addresses_entry.get(),
             gamemode=self.gamemode_tick.ticked,
             reservevram=self._reservevram,
             multiuser=self.at_once_menu.choice,
@@ -101,9 +107,11 @@ class LaunchCard:
         self.context_entry.show(form.contextsize)
         self.template_menu.choose(form.template, template_label(form.template))
         self.thinking_menu.choose(form.thinking)
-        self.host_entry.show(form.host)
-        self.port_entry.show(form.port)
-        self.password_entry.show(form.password)
+        self._host = form.host
+        self.access.menu.choose(form.access)
+        self.access.port_entry.show(form.port)
+        self.access.key_entry.show(form.password)
+        self.access.addresses_entry.show(form.allowclients)
         self.gamemode_tick.show(form.gamemode)
         self._reservevram = form.reservevram
         self.at_once_menu.choose(form.multiuser, tr("{count} at a time").format(count=form.multiuser))
@@ -115,7 +123,7 @@ class LaunchCard:
             return
         self._view = view
         free = not view.locked
-        for entry in (self.model_entry, self.context_entry, self.host_entry, self.port_entry, self.password_entry):
+        for entry in (self.model_entry, self.context_entry):
             entry.lock(view.locked)
         for menu in (self.template_menu, self.thinking_menu, self.at_once_menu):
             menu.lock(view.locked)
@@ -134,9 +142,7 @@ class LaunchCard:
         self.reserve_value.show(view.reserve_text)
         self.context_slider.show(0, len(view.stops) - 1, view.stop, enabled=free)
         self.context_hint.show(view.context_hint, theme.TONES[view.context_tone])
-        self.address_hint.show(view.address_hint)
-        show_if(self.password_label, view.asks_password)
-        show_if(self.password_entry, view.asks_password)
+        self.access.show(view.access, locked=view.locked)
         self.template_line.show(view.template_line, theme.TONES[view.template_tone])
         show_if(self.template_line, bool(view.template_line))
         self.preview_button.enable(bool(view.preview))
@@ -207,27 +213,8 @@ class LaunchCard:
         self.thinking_menu.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=4)
         self.thinking_tip = Tip(self.thinking_menu, help_of("thinking"))
 
-    def _build_address(self, row: int) -> None:
-        self._label(tr("Address"), row, above=4)
-        box = Row(self.body)
-        box.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=(4, 0))
-        box.grid_columnconfigure(0, weight=1)
-        self.host_entry = Entry(box, self._actions.changed)
-        self.host_entry.grid(row=0, column=0, sticky="ew")
-        Label(box, tr("Port")).grid(row=0, column=1, padx=GAP)
-        self.port_entry = Entry(box, self._actions.changed, justify="right")
-        self.port_entry.grid(row=0, column=2)
-        self.address_hint = Label(self.body, font=theme.SMALL, colour=theme.DIM, wraps=True)
-        self.address_hint.grid(row=row + 1, column=1, columnspan=2, sticky="ew", padx=(2, PADDING), pady=(2, 0))
-
-    def _build_password(self, row: int) -> None:
-        self.password_label = self._label(tr("Password"), row, above=4)
-        self.password_entry = Entry(self.body, self._actions.changed)
-        self.password_entry.configure(show="•")
-        self.password_entry.grid(row=row, column=1, columnspan=2, sticky="ew", padx=(0, PADDING), pady=(4, 0))
-
-    def _build_options(self, row: int) -> None:
-        self.options = AdvancedOptions(self.body, self._actions.changed)
+    def _build_options(self, row: int, pages: Sequence[WebPage]) -> None:
+        self.options = AdvancedOptions(self.body, pages, self._actions.changed)
         self.options.frame.grid(row=row, column=0, columnspan=3, sticky="ew", padx=PADDING, pady=PADDING)
         self.import_button = Button(self.options.frame, tr("Import…"), self._import, height=28)
         self.import_button.grid(row=0, column=1)

@@ -69,9 +69,6 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
     (
         N_("Clients"),
         (
-            ("allowclients", N_("Addresses that may connect")),
-            ("allowhosts", N_("Further names of this PC")),
-            ("alloworigins", N_("Web pages that may use it")),
             ("loadonrequest", N_("Load the model a request names")),
             ("admin", N_("Clients may change the model")),
             ("adminpassword", N_("Key for that")),
@@ -79,6 +76,13 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("statedir", N_("Folder of saved conversations")),
             ("savedatafile", N_("File of saved stories")),
             ("preloadstory", N_("Story to begin with")),
+        ),
+    ),
+    (
+        N_("Web pages and names"),
+        (
+            ("alloworigins", N_("Web pages that may use the server")),
+            ("allowhosts", N_("Further names of this PC")),
         ),
     ),
     (
@@ -95,6 +99,7 @@ CHOICES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "quantkv": (("0", "f16"), ("1", N_("q8_0: about half")), ("2", N_("q4_0: about a quarter"))),
     "flashattention": (("auto", N_("auto")), ("on", N_("on")), ("off", N_("off"))),
 }
+PAGES: Final = "alloworigins"
 BETWEEN_PATHS: Final = "; "
 ON: Final = "on"
 
@@ -107,6 +112,7 @@ class OptionKind(enum.Enum):
     SWITCH = "switch"
     CHOICE = "choice"
     TEXT = "text"
+    PAGES = "pages"
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,8 @@ def _option(field: dataclasses.Field[Any], label: str) -> Option:
     label, sentence = tr(label), tr(rule.help)
     if isinstance(field.default, bool):
         return Option(field.name, label, sentence, OptionKind.SWITCH)
+    if field.name == PAGES:
+        return Option(field.name, label, sentence, OptionKind.PAGES)
     if field.name in CHOICES:
         choices = tuple((value, tr(choice)) for value, choice in CHOICES[field.name])
         return Option(field.name, label, sentence, OptionKind.CHOICE, choices)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gui.language import N_, tr, trn
 from gui.view import advanced
+from gui.view.access import Access, AccessView, access_of, access_view, check, host_for
 from gui.view.forecast import MemoryView, memory_view
 from gui.view.looks import RUNNING, ButtonRole, ButtonView, Pending, Tone
 from gui.view.words import plain_number, size_words
 from server.errors import SettingsError
-from server.settings import Settings, from_mapping, is_loopback, rule_of
-from server.snapshot import Forecast, ModelFile, Preview, Snapshot
+from server.settings import Settings, from_mapping, rule_of
+from server.snapshot import Forecast, ModelFile, Network, Preview, Snapshot
 
 AUTO_LAYERS: Final = -1
 CONTEXT_STOPS: Final = tuple(
@@ -29,23 +31,25 @@ LARGEST_RESERVE: Final = 24 * RESERVE_STEPS
 @dataclass(frozen=True)
 class Form:
     """What the fields hold, as typed. ``gpulayers`` keeps what the slider cannot show, such as 99; so does
-    ``reservevram``, in GB. ``options`` are those that are folded away."""
+    ``reservevram``, in GB. ``host`` is shown as ``access``. ``options`` are those that are folded away."""
 
     model: str = ""
     gpulayers: int = AUTO_LAYERS
     contextsize: str = ""
     template: str = ""
     thinking: str = ""
+    access: str = Access.THIS_PC.value
     host: str = ""
     port: str = ""
     password: str = ""
+    allowclients: str = ""
     gamemode: bool = False
     reservevram: float = 0.0
     multiuser: str = ""
     options: advanced.Typed = ()
 
 
-FIELD_NAMES: Final = {"contextsize": N_("Context size"), "host": N_("Address"), "port": N_("Port")}
+FIELD_NAMES: Final = {"contextsize": N_("Context size"), "port": N_("Port"), "allowclients": N_("Addresses")}
 AT_ONCE: Final = (
     ("1", N_("Automatic (16, and 32 may wait)")),
     ("0", N_("One, and nobody waits")),
@@ -65,9 +69,11 @@ def form_of(settings: Settings, starter_model: str) -> Form:
         contextsize=str(settings.contextsize),
         template=settings.chatcompletionsadapter,
         thinking=settings.thinking,
+        access=access_of(settings).value,
         host=settings.host,
         port=str(settings.port),
         password=settings.password,
+        allowclients=settings.allowclients,
         gamemode=settings.gamemode,
         reservevram=settings.reservevram,
         multiuser=str(settings.multiuser),
@@ -80,18 +86,16 @@ def settings_of(form: Form, base: Settings) -> Settings:
     typed = {"contextsize": plain_number(form.contextsize), "port": form.port.strip()}
     for name, value in typed.items():
         _check_field(name, value)
-    host = form.host.strip()
-    _check_field("host", host)
+    access = Access(form.access)
+    if form.allowclients.strip():
+        _check_field("allowclients", form.allowclients)
+    check(access, form.password, form.allowclients)
     options = advanced.values_of(form.options)
-    if not is_loopback(host) and not form.password and not options.get("allowclients", base.allowclients):
-        raise SettingsError(
-            tr("Address: {host} opens the server to your network.").format(host=host),
-            tr("Choose a password for it, or name the addresses that may connect."),
-        )
     others = {
         "model": model_path(form.model),
         "gpulayers": form.gpulayers,
-        "host": host,
+        "host": host_for(access, form.host),
+        "allowclients": form.allowclients.strip(),
         "chatcompletionsadapter": form.template,
         "thinking": form.thinking,
         "password": form.password,
@@ -106,8 +110,6 @@ def _check_field(name: str, value: str) -> None:
     label = tr(FIELD_NAMES[name])
     if not value:
         raise SettingsError(tr("{field}: the field is empty.").format(field=label))
-    if name == "host":
-        return
     try:
         from_mapping({name: value})
     except SettingsError as error:
@@ -159,8 +161,7 @@ class FormView:
     stop: int
     context_hint: str
     context_tone: Tone
-    address_hint: str
-    asks_password: bool
+    access: AccessView
     start: ButtonView
     can_stop_server: bool
     can_restart: bool
@@ -189,9 +190,16 @@ class Inspection:
 
 
 def form_view(
-    form: Form, inspection: Inspection, snapshot: Snapshot, pending: Pending, *, changed: bool = False
+    form: Form,
+    inspection: Inspection,
+    snapshot: Snapshot,
+    pending: Pending,
+    *,
+    changed: bool = False,
+    networks: Sequence[Network] = (),
 ) -> FormView:
-    """How the form looks now. It was ``changed`` if a running server does not do what it says."""
+    """How the form looks now. It was ``changed`` if a running server does not do what it says. ``networks`` are those
+    of this PC."""
     file = inspection.file
     layers = file.layers if file else 0
     stops = context_stops(file.trained_context if file else 0)
@@ -209,8 +217,7 @@ def form_view(
         stop=nearest_stop(stops, tokens or 1),
         context_hint=hint,
         context_tone=tone,
-        address_hint=_address_hint(form.host.strip()),
-        asks_password=not is_loopback(form.host.strip()) or bool(form.password),
+        access=access_view(Access(form.access), form.password, form.allowclients, form.port, networks),
         start=_start_button(form, running, pending),
         can_stop_server=bool(snapshot.address) and not running and pending is Pending.NONE,
         can_restart=running and changed and pending is Pending.NONE and bool(form.model.strip()),
@@ -291,12 +298,6 @@ def _context_hint(tokens: int | None, file: ModelFile | None) -> tuple[str, Tone
         )
         return more.format(count=file.trained_context), Tone.BUSY
     return tr("Tokens, shared by all requests that run at the same time."), Tone.QUIET
-
-
-def _address_hint(host: str) -> str:
-    if is_loopback(host):
-        return tr("Only programs on this PC can connect.")
-    return tr("Other devices in your network can connect too, with the password.")
 
 
 def _start_button(form: Form, running: bool, pending: Pending) -> ButtonView:
