@@ -1,21 +1,13 @@
-"""What the launcher and the engine hold: memory, files, threads, processes, connections; and a probe of how soon a
-status request is answered. Used by :mod:`bench.soak`.
-"""
+"""What the launcher and the engine hold: memory, files, threads, processes, connections. Used by :mod:`bench.soak`."""
 
 from __future__ import annotations
 
-import http.client
-import multiprocessing
-import time
 from collections import Counter
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
 import psutil
 
 MIB = 2**20
-PROBED = ("/health", "/api/extra/perf")
-PROBE_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -52,45 +44,3 @@ def engine_of(launcher: psutil.Process) -> psutil.Process:
         if "server.engine.worker" in child.cmdline():
             return child
     raise psutil.NoSuchProcess(launcher.pid, msg="there is no engine process")
-
-
-class Probe:
-    """Asks for the status again and again, in a process of its own: the load's own work must not count."""
-
-    def __init__(self, port: int, key: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_probe, args=(port, key, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._ours.recv()
-
-    def stop(self) -> list[float]:
-        """Milliseconds that each answer took; a missing answer counts as a minute."""
-        self._ours.send(None)
-        taken: list[float] = self._ours.recv()
-        self._process.join()
-        return taken
-
-
-def _probe(port: int, key: str, pipe: Connection) -> None:
-    pipe.send(None)
-    taken = []
-    while not pipe.poll(PROBE_PAUSE):
-        for path in PROBED:
-            taken.append(1000 * _seconds(port, key, path))
-    pipe.send(taken)
-
-
-def _seconds(port: int, key: str, path: str) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    began = time.perf_counter()
-    try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {key}", "Connection": "close"})
-        with connection.getresponse() as response:
-            response.read()
-    except (OSError, http.client.HTTPException):
-        return 60.0
-    finally:
-        connection.close()
-    return time.perf_counter() - began

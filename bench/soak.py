@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence as ReadOnly
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ from typing import Any
 import psutil
 
 from bench import peers, soak_report
-from bench.holdings import Holdings, Probe, engine_of, holdings
+from bench.crowd import Crowd, Probe, half_open
+from bench.holdings import Holdings, engine_of, holdings
 from bench.peers import Setup
 from bench.processes import Server, home
-from bench.prompts import prose
-from bench.traffic import CROWD, KINDS, KOBOLD, SWAP, Kind, Visit, visit
-from bench.visitor import CUT_OFF, LEFT, Visitor
+from bench.traffic import KINDS, QUICK, SWAP, Kind, Visit, visit
+from bench.visitor import Visitor
 
 KEY = "soak"
 # Settings that clients swap between. The RAM for prompts is small, so that it is full before anything is measured.
@@ -36,11 +37,13 @@ CONFIGURATIONS = {"large.kcpps": 8192, "small.kcpps": 4096}
 CACHE_MIB = 64
 # Parts of the run: all is warmed up; the model is swapped; its last engine is warmed up; that engine goes on.
 PARTS = (0.25, 0.3, 0.2, 0.25)
+QUICK_SHARE = 0.4  # of the warm-up
 SWAP_SECONDS = 20.0
 CROWD_SECONDS = 10.0
 PATIENCE = 60.0
 GRACE = 240.0
 SETTLING = 2.0
+TRACEBACK_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,14 @@ class Soak:
         self._plan = plan
         self._process = psutil.Process(server.popen.pid)
         self._rng = random.Random(f"{plan.seed}")
-        self._swaps = 0
+        self._parts = self._swaps = 0
 
     def run(self) -> None:
         """All parts, one after the other."""
         warm_up, swapping, warm_engine, last = (share * self._plan.seconds for share in PARTS)
         self._say("warming up")
-        self._load(warm_up, swap=True)
+        self._load(warm_up * (1 - QUICK_SHARE), swap=True)
+        self._visit_quickly(warm_up * QUICK_SHARE)
         self._settle()
         self.findings.launcher.append(holdings(self._process))
         self._say("swapping")
@@ -114,18 +118,32 @@ class Soak:
         """Mixed traffic, and then the crowd."""
         crowd = min(CROWD_SECONDS, seconds / 3)
         until = time.monotonic() + seconds - crowd
-        names = [f"{self._plan.seed} {len(self.findings.visits)} {number}" for number in range(self._plan.visitors)]
-        with _threads([threading.Thread(target=self._keep_visiting, args=(name, until)) for name in names]):
+        with self._visitors(until, KINDS):
             while swap and time.monotonic() + SWAP_SECONDS / 2 < until:
                 time.sleep(min(SWAP_SECONDS, (until - time.monotonic()) / 2))
                 self._pay(Kind(SWAP, 0, self._swap, frozenset(("200",))), self._rng)
         self._meet_crowd(crowd)
 
-    def _keep_visiting(self, name: str, until: float) -> None:
+    def _visit_quickly(self, seconds: float) -> None:
+        """Tens of thousands of small requests: the C library keeps freed memory for each of the server's threads, and
+        these caches are to be full before anything is measured."""
+        kinds = [dataclasses.replace(kind, name=QUICK) for kind in KINDS if kind.quick]
+        with self._visitors(time.monotonic() + seconds, kinds):
+            pass
+
+    @contextlib.contextmanager
+    def _visitors(self, until: float, kinds: ReadOnly[Kind]) -> Iterator[None]:
+        """Visitors who come again and again beside the block."""
+        self._parts += 1
+        names = [f"{self._plan.seed} {self._parts} {number}" for number in range(self._plan.visitors)]
+        with _threads([threading.Thread(target=self._keep_visiting, args=(name, until, kinds)) for name in names]):
+            yield
+
+    def _keep_visiting(self, name: str, until: float, kinds: ReadOnly[Kind]) -> None:
         rng = random.Random(name)
-        weights = [kind.weight for kind in KINDS]
+        weights = [kind.weight for kind in kinds]
         while time.monotonic() < until and self._server.popen.poll() is None:
-            self._pay(rng.choices(KINDS, weights)[0], rng)
+            self._pay(rng.choices(kinds, weights)[0], rng)
 
     def _pay(self, kind: Kind, rng: random.Random) -> None:
         self.findings.visits.append(visit(kind, self._server.port, KEY, rng))
@@ -146,50 +164,17 @@ class Soak:
         return "not loaded"
 
     def _meet_crowd(self, seconds: float) -> None:
-        """Many streams at once beside many connections that only begin a request: how soon is the status told?"""
-        plan, over = self._plan, threading.Event()
-        opened = threading.Semaphore(0)
-
-        def stream(visitor: Visitor) -> str:
-            body = {"prompt": prose(str(visitor.rng.random()), 20), "max_length": 2000, "ban_eos_token": True}
-            while not over.is_set():
-                with visitor.stream("/api/extra/generate/stream", body) as reply:
-                    opened.release()
-                    while not over.is_set() and reply.read(reply.pieces + 1) == CUT_OFF:
-                        pass
-                    if reply.outcome not in (CUT_OFF, "200"):
-                        return reply.outcome
-            return LEFT
-
-        kind = Kind(CROWD.format(plan.crowd), 0, stream, frozenset((LEFT,)))
-        names = [f"crowd {plan.seed} {len(self.findings.visits)} {number}" for number in range(plan.crowd)]
-        with self._half_open(), contextlib.ExitStack() as stack:
-            stack.enter_context(
-                _threads([threading.Thread(target=self._pay, args=(kind, random.Random(name))) for name in names])
-            )
-            stack.callback(over.set)
-            waiting = sum(not opened.acquire(timeout=PATIENCE / plan.crowd) for _ in range(plan.crowd))
-            if waiting:
-                self.findings.faults.append(f"{waiting} of {plan.crowd} streams could not be opened.")
-            probe = Probe(self._server.port, KEY)
-            time.sleep(seconds)
-            self.findings.status += probe.stop()
-
-    @contextlib.contextmanager
-    def _half_open(self) -> Iterator[None]:
-        """Connections that have sent half of a request, more than the server holds."""
-        visitor = Visitor(self._server.port, KEY, self._rng)
-        half = visitor.head("POST", KOBOLD, 100)[:-20]
-        connections: list[socket.socket] = []
-        try:
-            for _ in range(self._plan.half_open):
-                connections.append(visitor.connect())
-                with contextlib.suppress(ConnectionError):
-                    connections[-1].sendall(half)
-            yield
-        finally:
-            for connection in connections:
-                connection.close()
+        seed = f"crowd {self._plan.seed} {self._parts}"
+        with half_open(self._plan.half_open, Visitor(self._server.port, KEY, self._rng)):
+            crowd = Crowd(self._plan.crowd, seed, self._pay)
+            try:
+                if waiting := crowd.wait():
+                    self.findings.faults.append(f"{waiting} of {self._plan.crowd} streams could not be opened.")
+                probe = Probe(self._server.port, KEY)
+                time.sleep(seconds)
+                self.findings.status += probe.stop()
+            finally:
+                crowd.leave()
 
     def _look(self) -> None:
         """What both hold when nobody wants anything of them any more."""
@@ -217,9 +202,12 @@ class Soak:
         return "" if now["idle"] and not held else f"replies that nobody reads: {held}"
 
     def _read_log(self) -> None:
+        """A traceback there is a fault, whatever the visitors saw; the first one is printed."""
         lines = self._server.log.read_text("utf-8", "replace").splitlines()
-        found = [line for line in lines if "Traceback" in line or " made a mistake" in line]
-        self.findings.faults += [f"The log has {len(found)} tracebacks."] if found else []
+        places = [place for place, line in enumerate(lines) if line.startswith("Traceback")]
+        if places:
+            self.findings.faults.append(f"The log has {len(places)} tracebacks.")
+            print("\n".join(lines[max(places[0] - 1, 0) : places[0] + TRACEBACK_LINES]), file=sys.stderr)
 
     def _say(self, what: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {what}, {len(self.findings.visits)} visits so far", file=sys.stderr)

@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.prompts import prose
+
+KOBOLD = "/api/v1/generate"
+KOBOLD_STREAM = "/api/extra/generate/stream"
+COMPLETIONS = "/v1/completions"
+CHAT = "/v1/chat/completions"
 TIMEOUT = 60.0
+SHARED = 40  # tokens that the prompts of a world have alike
+WORLDS = 6
 # What the documents name as reasons of a 503; any other one is a fault.
 REASONS = {
     "busy": re.compile(r"queue is full|slots are busy|too many requests", re.IGNORECASE),
@@ -69,25 +77,50 @@ class Visitor:
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         return "\r\n".join(lines).encode()
 
-    def send(self, connection: socket.socket, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
-        """Send a request, a GET without a ``body``; returns when the headers of the reply have come."""
+    def send(self, connection: socket.socket, path: str, body: Any = None, **headers: str) -> str:
+        """Send a request, a GET without a ``body``; returns the method."""
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         method = "GET" if body is None else "POST"
         connection.sendall(self.head(method, path, len(data), **headers) + data)
-        response = http.client.HTTPResponse(connection, method=method)
+        return method
+
+    def talk(self, connection: socket.socket, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        """Send a request; returns when the headers of the reply have come."""
+        response = http.client.HTTPResponse(connection, method=self.send(connection, path, body, **headers))
         response.begin()
         return response
 
     def ask(self, path: str, body: Any = None, **headers: str) -> Answer:
         """A request on a connection of its own, read to the end."""
-        with self.connect() as connection, self.send(connection, path, body, Connection="close", **headers) as response:
+        with self.connect() as connection, self.talk(connection, path, body, Connection="close", **headers) as response:
             return Answer(response.status, response.read())
 
     @contextlib.contextmanager
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[Stream]:
         """A streamed reply; whoever leaves the block early closes the connection."""
-        with self.connect() as connection, self.send(connection, path, body, Connection="close") as response:
+        with self.connect() as connection, self.talk(connection, path, body, Connection="close") as response:
             yield Stream(self, response)
+
+    def prompt(self) -> str:
+        """Some begin alike, as those of NPCs in one world do."""
+        world = prose(f"world {self.rng.randrange(WORLDS)}", SHARED)
+        return f"{world} {prose(str(self.rng.random()), self.rng.randrange(5, 60))}"
+
+    def kobold(self, **more: Any) -> dict[str, Any]:
+        """The body of a Kobold request."""
+        return {"prompt": self.prompt(), "max_length": self.rng.randrange(4, 24), "ban_eos_token": True, **more}
+
+    def completion(self, **more: Any) -> dict[str, Any]:
+        """The body of an OpenAI completion."""
+        return {"prompt": self.prompt(), "max_tokens": self.rng.randrange(4, 24), "ignore_eos": True, **more}
+
+    def chat(self, **more: Any) -> dict[str, Any]:
+        """The body of an OpenAI chat."""
+        messages = [{"role": "system", "content": "You are a guard."}, {"role": "user", "content": self.prompt()}]
+        return {"messages": messages, "max_tokens": self.rng.randrange(4, 24), **more}
+
+    def genkey(self) -> str:
+        return f"KCPP{self.rng.randrange(10**6):06}"
 
 
 class Stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -10,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
+from waitress.channel import ClientDisconnected
 
 from server.api import http_server
-from server.api.connections import FARTHEST_BEHIND, Limits
+from server.api.connections import FARTHEST_BEHIND, Channel, Limits
 from server.api.http_server import SPARE_THREADS, HttpServer
 from server.errors import PortInUse
 from tests.conftest import read_to_end, wait_until
@@ -246,6 +248,23 @@ def test_a_reader_that_takes_nothing_is_left_when_its_time_is_up(serve: Any) -> 
     with connect(server.port, POST, receive_buffer=4096):
         assert asked.wait(20)
         wait_until(lambda: not server.connections, "the connection to be ended", 20)
+
+
+def test_a_scanner_that_leaves_before_its_refusal_is_no_fault(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = threading.Event()
+
+    def gone(channel: Channel, data: bytes) -> int:
+        refused.set()
+        raise ClientDisconnected
+
+    monkeypatch.setattr(Channel, "write_soon", gone)
+    server = serve(hello)
+    with connect(server.port, "\x16\x03\x01\n\n"):
+        assert refused.wait(20)
+        wait_until(lambda: not server.connections, "the connection to be ended", 20)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_requests_that_wait_leave_threads_for_those_that_look(serve: Any) -> None:

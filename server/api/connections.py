@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, WSGITask
 
 from server.api import refusal
@@ -69,6 +70,13 @@ class _Task(WSGITask):
         return header
 
 
+class _Request(HTTPRequestParser):
+    """Waitress reads these of every request, also where they could not be read: of what is no HTTP."""
+
+    command: Any = ""
+    path: str = ""
+
+
 class _Refusal(ErrorTask):
     """What is refused before there is a request: one that is too large or too slow, or no HTTP at all."""
 
@@ -90,6 +98,7 @@ class Channel(HTTPChannel):
 
     task_class = _Task
     error_task_class = _Refusal
+    parser_class = _Request
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.moved = self.begun = time.monotonic()  # when a byte last came or went; when this request's first byte came

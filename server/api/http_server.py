@@ -50,7 +50,7 @@ class _Threads(ThreadedTaskDispatcher):
         self.set_thread_count(count)
 
     def add_task(self, task: Any) -> None:
-        if getattr(task.requests[0], "command", "") in LOOKING:
+        if task.requests[0].command in LOOKING:
             self._looking.add_task(task)
         else:
             super().add_task(task)
