@@ -130,5 +130,5 @@ def _hint(access: Access, password: str, asks_addresses: bool, port: str, networ
         hint = tr("The addresses below can connect, with the key.")
     else:
         hint = tr("The addresses below can connect without a key, as CHIM in WSL must.")
-    known = "  ".join(f"http://{network.address}:{port} ({network.name})" for network in networks[:2])
+    known = BETWEEN.join(f"http://{network.address}:{port} ({network.name})" for network in networks[:2])
     return f"{hint} {tr('There enter {addresses}').format(addresses=known)}" if known else hint

@@ -79,9 +79,9 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         ),
     ),
     (
-        N_("Web pages and names"),
+        N_("Access from elsewhere"),
         (
-            ("alloworigins", N_("Web pages that may use the server")),
+            ("alloworigins", N_("Web pages")),
             ("allowhosts", N_("Further names of this PC")),
         ),
     ),
