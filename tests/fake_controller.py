@@ -237,7 +237,7 @@ class FakeController:
 
     def close(self) -> None:
         self._note("close")
-        self.stop()
+        self.state = IDLE
 
     def cancel(self, request_id: int) -> None:
         self._note("cancel")

@@ -18,7 +18,11 @@ from tests.client_requests import request_of
 from tests.conftest import Server, read_to_end, wait_until
 
 STREAM = "/api/extra/generate/stream/"
-USUAL_HEADERS = {b"cache-control", b"connection", b"content-type", b"date", b"vary"}
+USUAL_HEADERS = {b"cache-control", b"connection", b"content-type", b"date", b"vary"} | {
+    b"cross-origin-resource-policy",
+    b"x-content-type-options",
+    b"x-frame-options",
+}
 FRAME = re.compile(
     rb'event: message\ndata: (\{"token": "(?:[^"\\]|\\.)*", "finish_reason": (?:null|"stop"|"length")\})\n\n'
 )

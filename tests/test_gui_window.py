@@ -825,9 +825,8 @@ def test_closing_stops_the_server_and_leaves_no_noise(app, controller, capfd):
     app.root.tk.eval(app.root.protocol("WM_DELETE_WINDOW"))
     app.sheet.buttons[-1].invoke()
     assert shown(app.status.headline) == "Stopping…"
-    app.close()
     wait_until(app, lambda: app.closed)
-    assert controller.calls == ["start", "stop"]
+    assert controller.calls == ["start", "close"]
     assert capfd.readouterr().err == ""
 
 
@@ -840,13 +839,13 @@ def test_closing_during_a_start_stops_after_it(app, controller):
     assert not app.closed
     controller.gate.set()
     wait_until(app, lambda: app.closed)
-    assert controller.calls == ["start", "stop"]
+    assert controller.calls == ["start", "close"]
 
 
 def test_ctrl_c_in_the_terminal_closes_the_window(app, controller):
     app._report(KeyboardInterrupt, KeyboardInterrupt(), None)
     wait_until(app, lambda: app.closed)
-    assert controller.calls == ["stop"]
+    assert controller.calls == ["close"]
 
 
 def test_run_shows_the_window_until_it_is_closed(open_window, controller, monkeypatch):
@@ -859,7 +858,7 @@ def test_run_shows_the_window_until_it_is_closed(open_window, controller, monkey
 
     monkeypatch.setattr(mainloop, "App", ShortLived)
     assert mainloop.run(controller, Settings(), start=False)
-    assert controller.calls == ["stop"]
+    assert controller.calls == ["close"]
 
 
 def test_without_a_display_the_launcher_is_told(controller, monkeypatch):

@@ -472,7 +472,7 @@ def test_an_error_in_the_middle_of_a_stream_is_its_last_line(own_server):
     with ollama.Client(own_server.base) as client:
         pieces = client.chat(model="any", messages=HI, options={**LONG, "num_predict": 400}, stream=True)
         assert not next(pieces).done
-        os.kill(own_server.controller._engine.pid, signal.SIGKILL)
+        os.kill(own_server.controller._host.engine.pid, signal.SIGKILL)
         with pytest.raises(ollama.ResponseError, match="was killed"):
             list(pieces)
 
