@@ -77,8 +77,8 @@ def run(controller: Controller, invocation: Invocation, records: Records) -> int
 
 def ways_to_open() -> str:
     """A key that nobody knows yet, and the networks of this PC."""
+    from server.access import new_key
     from server.networks import networks
-    from server.settings import new_key
 
     subnets = "".join(f"\n  --allowclients {each.subnet}   ({each.name})" for each in networks())
     return f"tavernkeep: For example:\n  --password {new_key()}{subnets}"

@@ -21,9 +21,17 @@ from typing import Final
 import platformdirs
 from filelock import FileLock
 
+from server import json_text
+
 LOOPBACK: Final = "127.0.0.1"
 LONGEST_MESSAGE: Final = 8192
+PAUSE: Final = 0.1
 PATIENCE: Final = 5.0  # multiprocessing's connections know no limit of time
+# What happens where the file holds something else, or another program has the port by now. A number that is no port is
+# an OverflowError, and a greeting that is not multiprocessing's an AssertionError.
+NOBODY_THERE: Final = (
+    OSError, ValueError, KeyError, TypeError, OverflowError, EOFError, AssertionError, AuthenticationError,
+)  # fmt: skip
 
 
 def default_folder() -> Path:
@@ -39,7 +47,7 @@ class Instance:
         self._woken = woken
         self._key = secrets.token_bytes(32)
         self._listener = Listener((LOOPBACK, 0), authkey=self._key)
-        self._closing = False
+        self._closing = threading.Event()
         where = json.dumps({"port": self._listener.address[1], "key": self._key.hex()})
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
             stream.write(where)
@@ -47,26 +55,26 @@ class Instance:
 
     def close(self) -> None:
         """Let the next start be the first. Called twice is called once."""
-        if self._closing:
+        if self._closing.is_set():
             return
         self._file.unlink(missing_ok=True)
-        self._closing = True
+        self._closing.set()
         with contextlib.suppress(OSError, EOFError), Client(self._listener.address, authkey=self._key):
             pass  # a thread that waits for callers is not woken by closing the socket
         self._listener.close()
 
     def _listen(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 with self._listener.accept() as caller:
-                    if self._closing:
+                    if self._closing.is_set():
                         return
-                    self._woken(caller.recv_bytes(LONGEST_MESSAGE).decode("utf-8", "replace"))
+                    self._woken(caller.recv_bytes(LONGEST_MESSAGE).decode("utf-8", "surrogateescape"))
                     caller.send_bytes(b"ok")
             except (AuthenticationError, EOFError):
                 continue  # whoever it was does not know the key, or has gone
-            except OSError:
-                return
+            except OSError:  # somebody who speaks otherwise, such as a browser; or there are no more file handles
+                self._closing.wait(PAUSE)
 
 
 def claim(message: str, woken: Callable[[str], None], folder: Path | None = None) -> Instance | None:
@@ -92,9 +100,9 @@ def _wake(file: Path, message: str) -> bool:
 
 
 def _tell(file: Path, message: str) -> bool:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError, AuthenticationError):
-        where = json.loads(file.read_text("utf-8"))
+    with contextlib.suppress(*NOBODY_THERE):
+        where = json_text.loads(file.read_text("utf-8"))
         with Client((LOOPBACK, where["port"]), authkey=bytes.fromhex(where["key"])) as first:
-            first.send_bytes(message.encode()[:LONGEST_MESSAGE])
+            first.send_bytes(message.encode("utf-8", "surrogateescape")[:LONGEST_MESSAGE])
             return first.recv_bytes(LONGEST_MESSAGE) == b"ok"
     return False

@@ -17,6 +17,7 @@ from typing import Any, Final
 import platformdirs
 
 from gui.view.form import Form, form_of
+from server import json_text
 from server.errors import SettingsError
 from server.settings import Settings, from_mapping
 from server.whole_file import whole_file
@@ -83,7 +84,7 @@ class Memory:
         """How the window comes and goes."""
         kept = self._table("habits")
         on_close = kept.get("on_close")
-        known = {each.value for each in OnClose}
+        known = [each.value for each in OnClose]
         return Habits(
             kept.get("minimised") is True,
             kept.get("serve") is True,
@@ -192,7 +193,7 @@ def default_file() -> Path:
 def _read(file: Path) -> tuple[dict[str, Any], str]:
     """What the file holds; and the name that it got because it was damaged, or ""."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = json_text.loads(file.read_text(encoding="utf-8"))
         if isinstance(kept, dict):
             return kept, ""
     except FileNotFoundError:
@@ -200,7 +201,7 @@ def _read(file: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         logger.warning("The window's settings in %s cannot be read: %s.", file, error.strerror)
         return {}, ""
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
     aside = file.with_name(f"{file.name}.corrupt")
     with contextlib.suppress(OSError):

@@ -10,12 +10,14 @@ snapshot.py            what the window and /health see
 machine.py             what the whole PC is doing: processor, memory
 embedding.py           the dataclasses of the embeddings model, which cross processes as well
 settings.py            the one table of settings: name, default, limits, help
+access.py              who may connect, as the settings name them
 window_log.py          brings log lines to the window
 model_host.py          the loaded model: its engine process, started again when it crashes
 restarts.py            how often it may be
 loading.py             what the engines are told to load
 command_line.py        KoboldCpp's flags -> settings
 kcpps.py               KoboldCpp's configuration files <-> settings
+json_text.py           JSON that others wrote, read within bounds
 admin.py               the models and configurations that clients may change to
 clients.py             the programs that people connect, and a request as each makes it
 whole_file.py          files that are written whole or not at all

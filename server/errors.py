@@ -3,6 +3,10 @@ the dialects under ``api/`` and the window only dress it."""
 
 from __future__ import annotations
 
+from typing import Any
+
+LONGEST_SHOWN = 80  # characters
+
 
 class TavernkeepError(Exception):
     """A failure with a sentence for people, an HTTP status and a machine-readable code.
@@ -126,3 +130,9 @@ class ModelLoadError(TavernkeepError):
     """A model file that cannot be loaded."""
 
     code = "model_load_failed"
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: whoever wrote it knows it by its beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from server import json_text
 from server.errors import SettingsError
 from server.settings import Settings, rule_of
 from server.whole_file import whole_file
@@ -27,7 +28,7 @@ def load(path: str) -> dict[str, Any]:
     Raises :class:`SettingsError` when the file is missing or no JSON object.
     """
     try:
-        loaded = json.loads(Path(path).read_text("utf-8-sig"))
+        loaded = json_text.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:

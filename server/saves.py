@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server import json_text
 from server.errors import BadRequest, TavernkeepError
 from server.whole_file import whole_file
 
@@ -71,12 +72,12 @@ class Saves:
     def _read(self) -> dict[str, Any]:
         file = self._file()
         try:
-            stories = json.loads(file.read_text("utf-8"))
+            stories = json_text.loads(file.read_text("utf-8"))
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise SavesBroken(f"The stories in {file.name} cannot be read: {error.strerror}.") from None
-        except (ValueError, RecursionError):
+        except ValueError:
             stories = None
         if not isinstance(stories, dict):
             raise SavesBroken(

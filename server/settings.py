@@ -6,21 +6,12 @@ A setting is added here and nowhere else. Names are KoboldCpp's, so that people'
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
-import json
 import math
-import re
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from server.errors import OpenToAll, SettingsError
-
-HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
-WEB_ORIGIN = re.compile(r"https?://([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
-MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 addresses, as IPv6 sockets write them
-USUAL_PORTS = {"http": "80", "https": "443"}  # which browsers leave out of an origin
-NARROWEST_PREFIX = {4: 8, 6: 7}  # the widest private networks: 10.0.0.0/8 and fc00::/7
+from server import access, json_text
+from server.errors import OpenToAll, SettingsError, shown
 
 KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -325,15 +316,15 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.default, rule_of(field))
-        host_names(self.allowhosts)
-        web_origins(self.alloworigins)
+        access.host_names(self.allowhosts)
+        access.web_origins(self.alloworigins)
         _check_exposure(self)
         self.generation_defaults()
 
     def generation_defaults(self) -> dict[str, Any]:
         """The values in ``gendefaults``. Raises :class:`SettingsError` when it holds anything else."""
         try:
-            values = json.loads(self.gendefaults or "{}")
+            values = json_text.loads(self.gendefaults or "{}")
         except ValueError as error:
             raise SettingsError(f"gendefaults: it is not valid JSON: {error}.") from None
         if not isinstance(values, dict):
@@ -341,87 +332,10 @@ class Settings:
         return values
 
 
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is a name or address of this PC that no other can reach."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    address = address_of(host)
-    return address is not None and address.is_loopback
-
-
-def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that ``text`` is, if it is one; that of IPv4 also where an IPv6 socket wrote it."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
-
-
 def rule_of(field: dataclasses.Field[Any]) -> Rule:
     """The :class:`Rule` of a field of :class:`Settings`."""
     rule: Rule = field.metadata["rule"]
     return rule
-
-
-def client_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """The subnets named in an ``allowclients`` value (comma-separated addresses or subnets).
-
-    Raises :class:`SettingsError` naming the first entry that is neither.
-    """
-    networks = []
-    for entry in _entries(text):
-        try:
-            network = _network(entry)
-        except ValueError:
-            raise SettingsError(
-                f"allowclients: {entry!r} is not an IP address or subnet.",
-                "Write for example 192.168.1.20 or 172.16.0.0/12.",
-            ) from None
-        if network.prefixlen < NARROWEST_PREFIX[network.version]:
-            raise SettingsError(
-                f"allowclients: {entry} lets in nearly everybody.", "Set a password, or name your own network only."
-            )
-        networks.append(network)
-    return tuple(networks)
-
-
-def host_names(text: str) -> frozenset[str]:
-    """The names in an ``allowhosts`` value, in small letters. Raises :class:`SettingsError` naming an odd one."""
-    names = frozenset(entry.lower() for entry in _entries(text))
-    for name in sorted(names):
-        if not HOST_NAME.fullmatch(name):
-            raise SettingsError(f"allowhosts: {name!r} is not the name of a PC.", "Write for example gaming-pc.local.")
-    return names
-
-
-def web_origins(text: str) -> frozenset[str]:
-    """The origins in an ``alloworigins`` value, in small letters. Raises :class:`SettingsError` naming the first that
-    is none: there is no way to allow all pages."""
-    origins = [entry.lower().rstrip("/") for entry in _entries(text)]
-    for origin in origins:
-        if not WEB_ORIGIN.fullmatch(origin):
-            raise SettingsError(
-                f"alloworigins: {origin!r} is not the beginning of a web page's address.",
-                "Write for example https://lite.koboldai.net, page by page.",
-            )
-    return frozenset(origin.removesuffix(f":{USUAL_PORTS[origin.partition(':')[0]]}") for origin in origins)
-
-
-def new_key() -> str:
-    """A key that nobody guesses: 128 random bits, in letters that can be typed and that no shell takes for a flag."""
-    return secrets.token_hex(16)
-
-
-def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    network = ipaddress.ip_network(entry, strict=False)
-    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
-        return ipaddress.IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - MAPPED.prefixlen))
-    return network
-
-
-def _entries(text: str) -> list[str]:
-    return [entry for entry in (part.strip() for part in text.split(",")) if entry]
 
 
 def from_mapping(values: dict[str, Any], base: Settings | None = None) -> Settings:
@@ -460,7 +374,7 @@ def _read(name: str, value: Any, kind: type) -> Any:
     try:
         return kind(value)
     except (ValueError, OverflowError):
-        raise SettingsError(f"{name}: {value!r} is not {KINDS[kind]}.") from None
+        raise SettingsError(f"{name}: {shown(value)} is not {KINDS[kind]}.") from None
 
 
 def _check(name: str, value: Any, default: Any, rule: Rule) -> None:
@@ -468,7 +382,7 @@ def _check(name: str, value: Any, default: Any, rule: Rule) -> None:
         _check_entry(name, value, type(default), rule)
         return
     if type(value) is not tuple:
-        raise SettingsError(f"{name}: {value!r} is not a list.")
+        raise SettingsError(f"{name}: {shown(value)} is not a list.")
     if len(value) > rule.entries:
         raise SettingsError(f"{name}: {len(value)} values are too many; the most is {rule.entries}.")
     for entry in value:
@@ -478,20 +392,20 @@ def _check(name: str, value: Any, default: Any, rule: Rule) -> None:
 def _check_entry(name: str, value: Any, kind: type, rule: Rule) -> None:
     fits = type(value) is kind
     if not fits or (kind is float and not math.isfinite(value)):
-        shown = "the value" if rule.secret else repr(value)
-        raise SettingsError(f"{name}: {shown} is not {KINDS[kind]}.")
+        said = "the value" if rule.secret else shown(value)
+        raise SettingsError(f"{name}: {said} is not {KINDS[kind]}.")
     if rule.choices and value not in rule.choices:
-        raise SettingsError(f"{name}: {value!r} is none of {', '.join(rule.choices)}.")
+        raise SettingsError(f"{name}: {shown(value)} is none of {', '.join(rule.choices)}.")
     if rule.minimum is not None and value < rule.minimum:
-        raise SettingsError(f"{name}: {value} is too small; the least is {rule.minimum}.")
+        raise SettingsError(f"{name}: {shown(value)} is too small; the least is {rule.minimum}.")
     if rule.maximum is not None and value > rule.maximum:
-        raise SettingsError(f"{name}: {value} is too large; the most is {rule.maximum}.")
+        raise SettingsError(f"{name}: {shown(value)} is too large; the most is {rule.maximum}.")
 
 
 def _check_exposure(settings: Settings) -> None:
     """Opening the server to a network is a decision: a key, or a list of who may connect."""
-    networks = client_networks(settings.allowclients)
-    if not is_loopback(settings.host) and not settings.password and not networks:
+    networks = access.client_networks(settings.allowclients)
+    if not access.is_loopback(settings.host) and not settings.password and not networks:
         raise OpenToAll(
             f"--host {settings.host} opens the server to your network.",
             "Set --password KEY as well, or, for clients that cannot send a key, --allowclients with their addresses.",

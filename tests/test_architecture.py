@@ -95,7 +95,9 @@ def test_the_window_knows_only_events_settings_and_errors_of_the_server(module):
         "server.snapshot",
         "server.settings",
         "server.errors",
+        "server.json_text",
         "server.controller",
+        "server.access",
         "server.whole_file",  # how anything is kept
     }
     through_the_door = {name for name in ours if name.startswith("server.controller")}

@@ -68,7 +68,7 @@ def test_quit_stops_the_server_and_closes(serving, controller):
     press_close(serving)
     serving.sheet.buttons[1].invoke()
     wait_until(serving, lambda: serving.closed)
-    assert "stop" in controller.calls
+    assert "close" in controller.calls
 
 
 def test_pressed_twice_it_closes_and_escape_takes_the_question_away(serving):

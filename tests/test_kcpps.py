@@ -160,8 +160,7 @@ def test_settings_that_are_written_under_their_own_names_are_read_back(write, se
         ({"quantkv": 1.5}, "quantkv: 1.5 is not a whole number."),
         ({"thinking": True}, "thinking: True is not text."),
         ({"thinkingbudget": -2}, "thinkingbudget: -2 is too small; the least is -1."),
-        ({"loramult": float("inf")}, "loramult: inf is not a number."),
-        ({"loramult": 10**400}, f"loramult: {10**400} is not a number."),
+        ({"loramult": 10**400}, f"loramult: 1{'0' * 79}... is not a number."),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:40],
 )

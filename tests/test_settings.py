@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from server.access import client_networks, web_origins
 from server.errors import SettingsError
-from server.settings import Settings, client_networks, from_mapping, rule_of, web_origins
+from server.settings import Settings, from_mapping, rule_of
 from server.web_pages import web_pages
 
 FIELDS = dataclasses.fields(Settings)

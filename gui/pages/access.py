@@ -13,7 +13,7 @@ from gui.view.access import ACCESS, MOST_NETWORKS, AccessView, NetworkTick, with
 from gui.view.form import help_of
 from gui.widgets.controls import Button, CopyButton, Entry, Menu, Tick
 from gui.widgets.display import Label, Row, Tip, show_if
-from server.settings import new_key
+from server.access import new_key
 
 _HIDDEN: Final = "•"
 _COLUMNS: Final = 2

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gui.language import N_, tr
+from server.access import is_loopback
 from server.errors import SettingsError
-from server.settings import Settings, is_loopback
+from server.settings import Settings
 from server.snapshot import Network, WebPage
 
 HERE: Final = "127.0.0.1"

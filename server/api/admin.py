@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, request
 
 from server import admin, privacy
+from server.access import is_loopback
 from server.api import caller, guard
 from server.errors import Forbidden, TavernkeepError, Unauthorized
 from server.events import StateAction, StateUsed
-from server.settings import Settings, is_loopback
+from server.settings import Settings
 
 if TYPE_CHECKING:
     from server.controller import Controller

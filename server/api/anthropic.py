@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 
+from server import json_text
 from server.api import caller, sse
 from server.api.blocks import Block, Blocks, Change, Kind, Step
 from server.engine.client import Generation
@@ -122,7 +123,7 @@ def _worded(block: Block) -> Json:
 def _input(arguments: str) -> Any:
     """What a call was given; a call that was cut off may have anything but JSON."""
     try:
-        return json.loads(arguments or "{}", strict=False)
+        return json_text.loads(arguments or "{}")
     except ValueError:
         return {}
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from flask import Flask, Request, Response, request
 
+from server.access import address_of, client_networks, host_names, is_loopback, web_origins
 from server.errors import Forbidden, Unauthorized
-from server.settings import Settings, address_of, client_networks, host_names, is_loopback, web_origins
+from server.settings import Settings
 
 AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]*)?", re.ASCII)
 OPEN_PATHS = frozenset(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint
 
+from server import json_text
 from server.api import caller
 from server.errors import TavernkeepError
 from server.saves import SLOTS, Saves
@@ -62,8 +62,8 @@ def story_of(setting: str) -> dict[str, Any]:
     if not setting:
         return {}
     try:
-        story = json.loads(setting if setting.lstrip().startswith("{") else Path(setting).read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        story = json_text.loads(setting if setting.lstrip().startswith("{") else Path(setting).read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
         log.warning("The story of preloadstory cannot be read: %s.", error)
         return {}
     return story if isinstance(story, dict) else {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from server import json_text
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class ToolCall:
     def parsed_arguments(self) -> Any:
         """The arguments as an object; as the text itself where it is no JSON."""
         try:
-            return json.loads(self.arguments)
-        except (ValueError, RecursionError):
+            return json_text.loads(self.arguments)
+        except ValueError:
             return self.arguments
 
 

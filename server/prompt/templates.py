@@ -5,10 +5,10 @@ The order: the request's own ``adapter``, the user's choice, the model's own Jin
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from server import json_text
 from server.errors import SettingsError
 from server.events import ModelInfo
 from server.prompt import chat, preset
@@ -64,8 +64,8 @@ def read_choice(setting: str) -> Choice | None:
     else:
         name, text = Path(setting).name, _text_of(setting)
     try:
-        loaded = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        loaded = json_text.loads(text)
+    except ValueError as error:
         if any(mark in text for mark in JINJA_MARKS):
             return Choice(name, jinja=text)
         raise _unusable(setting, error) from None

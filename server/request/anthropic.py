@@ -33,6 +33,9 @@ def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
     for index, turn in enumerate(turns):
         messages += _turn(f"messages[{index}]", turn)
     choice = fields.mapping("tool_choice")
+    chosen = choice.get("type", "auto")
+    if not isinstance(chosen, str):
+        raise BadRequest("tool_choice.type must be auto, any, tool or none.", param="tool_choice.type")
     output = fields.mapping("output_config")
     wanted = Fields(output, strict=True).mapping("format") or fields.mapping("output_format")
     return {
@@ -40,7 +43,7 @@ def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
         "messages": messages,
         "stop": body.get("stop_sequences"),
         "tools": _tools(body.get("tools")),
-        "tool_choice": TOOL_CHOICES.get(choice.get("type", "auto"), choice.get("name")),
+        "tool_choice": TOOL_CHOICES.get(chosen, choice.get("name")),
         "parallel_tool_calls": choice.get("disable_parallel_tool_use") is not True,
         "response_format": {"type": "json_schema", "json_schema": {"schema": wanted.get("schema")}} if wanted else None,
         "thinking": body.get("thinking"),

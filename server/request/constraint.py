@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from server import json_text
 from server.errors import BadRequest
 from server.events import Constraint, ConstraintKind
 from server.request import schema
@@ -87,8 +88,8 @@ def _schema(wanted: Any, where: str) -> Constraint:
     """A schema, bare or in OpenAI's wrapping (``{"name", "schema", "strict"}``), or the JSON text of one."""
     if isinstance(wanted, str):
         try:
-            wanted = json.loads(wanted)
-        except (ValueError, RecursionError) as error:
+            wanted = json_text.loads(wanted)
+        except ValueError as error:
             raise BadRequest(f"{where} is not valid JSON: {error}.", param=where) from None
     if isinstance(wanted, dict) and "schema" in wanted and not {"type", "properties", "$ref"} & wanted.keys():
         return schema.constraint_of(wanted["schema"], f"{where}.schema")

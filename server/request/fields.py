@@ -9,6 +9,7 @@ import json
 import math
 from typing import Any
 
+from server import json_text
 from server.errors import BadRequest
 
 # Names that both dialects know, the first that is present counts.
@@ -31,9 +32,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        parsed = json.loads(body)
-    except RecursionError:
-        raise BadRequest("The request body is nested too deeply.") from None
+        parsed = json_text.loads(body)
     except ValueError as error:
         raise BadRequest(f"The request body is not valid JSON: {error}.") from None
     if not isinstance(parsed, dict):

@@ -23,7 +23,7 @@ OURS = (
 )
 STATEFUL = ("previous_response_id", "conversation", "prompt", "background")
 LOGPROBS = "message.output_text.logprobs"
-MESSAGE_PARTS = {"input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"}
+MESSAGE_PARTS = ("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text")
 
 
 def read_response(body: dict[str, Any], defaults: Mapping[str, Any]) -> TextRequest:

@@ -5,9 +5,9 @@ Defaults are KoboldCpp's, on every dialect: a reply must not depend on the route
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from server import json_text
 from server.events import DEFAULT_ORDER, Sampling
 from server.request.fields import Fields
 
@@ -108,8 +108,8 @@ def _breakers(value: Any) -> tuple[str, ...]:
     """Texts over which DRY does not look back, as a list or, from SillyTavern, as the JSON text of one."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = json_text.loads(value)
+        except ValueError:
             value = [value]
     entries = value if isinstance(value, list) else []
     texts = [text[:LONGEST_BREAKER].replace("\0", "") for text in entries if isinstance(text, str)]

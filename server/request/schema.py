@@ -9,6 +9,7 @@ from typing import Any
 
 from server.errors import BadRequest
 from server.events import Constraint, ConstraintKind
+from server.json_text import is_shallow
 
 LONGEST = 256 * 1024
 DEEPEST = 100  # llguidance reads JSON to a depth of 128, and wraps a schema in a few levels of its own
@@ -41,7 +42,7 @@ Path = tuple[str | int, ...]
 
 def check_size(schema: Any, param: str) -> None:
     """Raises :class:`BadRequest` for a schema that is too deep or too long for anything to be done with it."""
-    if not _shallow(schema, DEEPEST):
+    if not is_shallow(schema, DEEPEST):
         raise BadRequest(f"{param}: the schema is nested deeper than {DEEPEST} levels.", param=param)
     if len(json.dumps(schema)) > LONGEST:
         raise BadRequest(f"{param}: the schema is longer than {LONGEST // 1024} KiB.", param=param)
@@ -141,11 +142,3 @@ def _without(schema: Any, path: Path) -> Any:
 
 def _written(param: str, path: Path) -> str:
     return param + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-
-
-def _shallow(value: Any, most: int) -> bool:
-    """Whether objects and lists are nested at most so deep. The recursion ends there."""
-    if not isinstance(value, (dict, list)):
-        return True
-    inner = value.values() if isinstance(value, dict) else value
-    return most > 0 and all(_shallow(part, most - 1) for part in inner)

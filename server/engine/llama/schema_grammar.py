@@ -30,13 +30,14 @@ def grammar_of(schema: str) -> tuple[str, str]:
         return "", f"The schema cannot be written as a grammar ({said})."
 
 
-def _repeats(schema: Any) -> int:
-    """The sum of all numbers in a schema that stand for repetitions."""
+def _repeats(schema: Any) -> float:
+    """The sum of all numbers in a schema that stand for repetitions, as far as it matters how many they are."""
     if isinstance(schema, list):
         return sum(map(_repeats, schema))
     if not isinstance(schema, dict):
         return 0
-    own = sum(int(value) for name, value in schema.items() if name in COUNTS and isinstance(value, (int, float)))
+    counts = (value for name, value in schema.items() if name in COUNTS and isinstance(value, (int, float)))
+    own = sum(min(count, MOST_REPEATS + 1) for count in counts if count > 0)
     pattern = schema.get("pattern")
-    braces = sum(map(int, BRACES.findall(pattern))) if isinstance(pattern, str) else 0
+    braces = sum(int(digits[:9]) for digits in BRACES.findall(pattern)) if isinstance(pattern, str) else 0
     return own + braces + sum(map(_repeats, schema.values()))
