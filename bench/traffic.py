@@ -20,7 +20,7 @@ MESSAGES = "/v1/messages"
 OLLAMA = "/api/chat"
 CROWD = "{} streams at once"
 SWAP = "model swap"
-QUICK = "quick ones, in the warm-up"
+QUICK = "quick ones, as fast as they go"
 NOT_NOW = frozenset(("503 busy", "503 loading", "503 unloaded"))
 BROKEN_OFF = frozenset(("error in the stream: unloaded", "error in the stream: loading"))
 
