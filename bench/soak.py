@@ -38,8 +38,8 @@ CACHE_MIB = 64
 # Parts of the run: all is warmed up; the model is swapped; its last engine is warmed up; that engine goes on.
 PARTS = (0.25, 0.3, 0.2, 0.25)
 QUICK_SHARE = 0.2  # of each part
-# glibc keeps freed memory for each thread. With the server's seventy threads that takes 100,000 requests to fill, grows by
-# 15 MiB meanwhile, and would hide a leak.
+# glibc keeps freed memory for each thread. With the server's seventy threads that takes 100,000 requests to fill, grows
+# by 15 MiB meanwhile, and would hide a leak.
 NO_THREAD_CACHES = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 SWAP_SECONDS = 20.0
 CROWD_SECONDS = 10.0
