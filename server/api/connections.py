@@ -23,6 +23,7 @@ from server.errors import BadRequest
 
 MIB = 1024 * 1024
 MAX_BODY = 33 * MIB
+MAX_HEADERS = 64 * 1024
 CONNECTIONS = 480  # Windows' select takes 512 sockets, those that listen among them
 FARTHEST_BEHIND = 4 * MIB  # which no reader is that reads at all
 
@@ -83,8 +84,11 @@ class _Refusal(ErrorTask):
     def execute(self) -> None:
         request: Any = self.request
         error = request.error
-        large = error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        known = BadRequest(f"The request is larger than {MAX_BODY // MIB} MB." if large else f"{error.body}.")
+        too_large = {
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The request is larger than {MAX_BODY // MIB} MB.",
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The request has more than {MAX_HEADERS // 1024} KiB of headers.",
+        }
+        known = BadRequest(too_large.get(error.code, f"{error.body}."))
         body = json.dumps(refusal.body(known)).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers = [("Content-Type", "application/json")]

@@ -22,13 +22,21 @@ from waitress.channel import ClientDisconnected
 from waitress.server import create_server
 from waitress.task import ThreadedTaskDispatcher
 
-from server.api.connections import FARTHEST_BEHIND, MAX_BODY, Channel, Limits, end_overdue, make_room, most_connections
+from server.api.connections import (
+    FARTHEST_BEHIND,
+    MAX_BODY,
+    MAX_HEADERS,
+    Channel,
+    Limits,
+    end_overdue,
+    make_room,
+    most_connections,
+)
 from server.errors import PortInUse, TavernkeepError
 
 SPARE_THREADS = 16
 LOOKING_THREADS = 4
 LOOKING = ("GET", "HEAD", "OPTIONS")
-MAX_HEADERS = 64 * 1024
 OWN_SOCKETS = 2  # of each listener: itself, and the pipe that wakes the loop
 NEVER = 10 * 365 * 24 * 3600
 LOOP_SECONDS = 1.0

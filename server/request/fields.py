@@ -104,7 +104,7 @@ class Fields:
         return next(filter(None, map(self._texts, names)), ())
 
     def stops(self, *names: str) -> tuple[str, ...]:
-        """Texts that end a reply; of too many or too long ones, which nobody needs, only the others."""
+        """Texts that end a reply. Raises :class:`BadRequest` for more, or longer ones, than anybody needs."""
         return self._bounded_texts(MOST_STOPS, *names)
 
     def banned(self) -> tuple[str, ...]:
@@ -113,11 +113,16 @@ class Fields:
 
     def _bounded_texts(self, most: int, *names: str) -> tuple[str, ...]:
         texts = self.texts(*names)
-        kept = tuple(text for text in texts if len(text) <= LONGEST_TEXT)[:most]
-        if len(kept) < len(texts):
-            shown = [text[:20] for text in texts[:2]]
-            self.wrong(self.raw(*names)[0], shown, f"at most {most} texts of {LONGEST_TEXT} characters")
-        return kept
+        longest = max(map(len, texts), default=0)
+        if len(texts) > most or longest > LONGEST_TEXT:
+            name = self.raw(*names)[0]
+            raise BadRequest(
+                f"{name} has {len(texts)} texts of up to {longest} characters;"
+                f" at most {most} texts of {LONGEST_TEXT} characters are looked for.",
+                "Send fewer or shorter ones.",
+                param=name,
+            )
+        return texts
 
     def _texts(self, name: str) -> tuple[str, ...]:
         value = self._body.get(name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from server.errors import BadRequest
+
 # Each with the value that asks for nothing. Only what would change a reply is named.
 NEUTRAL = {
     "add_bos_token": True,
@@ -35,8 +37,17 @@ NEUTRAL = {
 }
 
 
+MOST_IMAGES = 16
+
+
 def unsupported(body: dict[str, Any], *known: str) -> tuple[str, ...]:
-    """The names of such fields in a body, without those that are ``known`` to its route."""
+    """The names of such fields in a body, without those that are ``known`` to its route.
+
+    Raises :class:`BadRequest` for more images than anybody would look at.
+    """
+    images = body.get("images")
+    if isinstance(images, list) and len(images) > MOST_IMAGES:
+        raise BadRequest(f"images holds {len(images)} pictures; {MOST_IMAGES} are the most.", param="images")
     asked = (name for name, neutral in NEUTRAL.items() if _asks(body.get(name), neutral))
     return tuple(name for name in asked if name not in known)
 
