@@ -55,7 +55,7 @@ def test_headers_over_64_kib(server: Server) -> None:
         answer = read_to_end(connection)
     assert b" 431 " in answer.splitlines()[0]
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
-    assert "more than 64 KiB of headers" in told["detail"]["msg"]
+    assert "over 64 KiB of headers" in told["detail"]["msg"]
     assert told["error"]["message"] == told["detail"]["msg"]
 
 

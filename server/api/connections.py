@@ -86,7 +86,7 @@ class _Refusal(ErrorTask):
         error = request.error
         too_large = {
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The request is larger than {MAX_BODY // MIB} MB.",
-            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The request has more than {MAX_HEADERS // 1024} KiB of headers.",
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The request has over {MAX_HEADERS // 1024} KiB of headers.",
         }
         known = BadRequest(too_large.get(error.code, f"{error.body}."))
         body = json.dumps(refusal.body(known)).encode()
