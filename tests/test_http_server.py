@@ -167,8 +167,9 @@ def test_requests_that_never_end_do_not_stop_a_whole_one(serve: Any, half: str) 
 def test_the_connection_that_has_been_idle_longest_gives_way_to_a_new_one(serve: Any) -> None:
     server = serve(hello, connections=2)
     with connect(server.port) as first, connect(server.port) as second:
-        say_hello(first)
-        say_hello(second)
+        for connection in (first, second):
+            say_hello(connection)
+            wait_until(lambda: all(channel.quiet for channel in server._channels()), "its thread to be done with it")
         assert ask(server.port, "Connection: close").endswith(b"hello")
         assert first.recv(4096) == b""
         say_hello(second)
