@@ -230,6 +230,11 @@ def test_what_cannot_be_used_is_a_sentence_and_the_reply_is_free(model, constrai
     assert write(model, constraint, tokens=3) is not None
 
 
+def test_a_grammar_that_cannot_be_read_is_not_repeated_on_standard_error(model, capfd):
+    assert "before ' velvet'" in model.samplers.constraints.problem(gbnf_of('root ::= "a" ! velvet\n'))
+    assert "velvet" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "grammar",
     [
