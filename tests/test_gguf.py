@@ -18,6 +18,7 @@ from server.model import gguf
 from server.snapshot import LayerShape, ModelFile, ModelShape
 
 UINT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 2, 4, 5, 6, 7, 8, 9, 10
+LAYOUTS = {0: "<B", 1: "<b", UINT16: "<H", 3: "<h", UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?", UINT64: "<Q"}
 F32, Q4_1 = 0, 3
 
 METADATA: dict[str, tuple[int, Any]] = {
@@ -47,7 +48,7 @@ def value_of(kind: int, value: Any) -> bytes:
     if kind == ARRAY:
         inner, entries = value
         return struct.pack("<IQ", inner, len(entries)) + b"".join(value_of(inner, entry) for entry in entries)
-    return struct.pack({UINT16: "<H", UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?", UINT64: "<Q"}[kind], value)
+    return struct.pack(LAYOUTS[kind], value)
 
 
 def tensor(name: str, dimensions: tuple[int, ...], kind: int, offset: int) -> bytes:

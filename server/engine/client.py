@@ -63,10 +63,9 @@ EXIT_TIMEOUT = 5.0
 LAST_WORDS_TIMEOUT = 1.0
 KEPT_LINES = 200
 TICK = 1.0
-TELLING = re.compile(
-    r"(?!.*grammar).*(GGML_ASSERT|GGML_ABORT|what\(\)|error|failed|out of memory)",  # a grammar may quote a chat
-    re.IGNORECASE,
-)
+FOLDERS = re.compile(r"\S*[/\\](?=[\w.-]+:\d+: )")  # of the source file that a native abort names
+# Not a line about a grammar, which may quote a chat; nor ggml_abort in a stack trace.
+TELLING = re.compile(r"(?!.*grammar).*(GGML_ASSERT|GGML_ABORT|what\(\)|(?i:error|failed|out of memory))")
 
 
 class Generation:
@@ -449,7 +448,7 @@ class EngineClient:
         if self._closing:
             return "The model was unloaded."
         last = next((line for line in reversed(self._last_lines) if TELLING.match(line)), "")
-        said = f" Its last words were: {last}" if last else ""
+        said = f" Its last words were: {FOLDERS.sub('', last)}" if last else ""
         if self._hung:
             return "The engine process hung: it gave no sign of life although there was work, and was ended."
         if _name_of(status) == "SIGKILL":

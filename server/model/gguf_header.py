@@ -30,6 +30,11 @@ MAX_ENTRIES: Final = 10_000  # models have some dozens; llama.cpp compares each 
 MAX_TENSORS: Final = 20_000  # of the most layers that llama.cpp takes, 40 each
 MAX_ALIGNMENT: Final = 1024 * 1024
 ALIGNMENT: Final = "general.alignment"
+LEAST_ALIGNMENT: Final = 8
+F32: Final = 0
+WHOLE_NUMBERS: Final = (24, 25, 26, 27)
+NORM: Final = b"norm.weight"  # llama.cpp aborts on one of another type than F32, and files never have any
+WEIGHT: Final = b".weight"
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,9 @@ def _value(cursor: Cursor, kind: int) -> object:
 
 def _alignment(cursor: Cursor, metadata: Metadata) -> int:
     alignment = whole_in(metadata, ALIGNMENT, DEFAULT_ALIGNMENT)
-    if not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
-        raise cursor.damaged(f"its alignment is {alignment}, not a power of two up to {MAX_ALIGNMENT:,}")
+    if not LEAST_ALIGNMENT <= alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
+        powers = f"a power of two from {LEAST_ALIGNMENT} to {MAX_ALIGNMENT:,}"
+        raise cursor.damaged(f"its alignment is {alignment}, not {powers}")
     return alignment
 
 
@@ -151,6 +157,10 @@ def _tensor(cursor: Cursor, name: bytes) -> tuple[Tensor, int]:
             "Update Tavernkeep, or choose another file of this model.",
         )
     per_block, block_bytes = BLOCKS[kind]
+    if name.endswith(NORM) and kind != F32:
+        raise cursor.damaged(f"its tensor {shown} is of the type {kind}, and norms are of the type {F32}")
+    if name.endswith(WEIGHT) and kind in WHOLE_NUMBERS:
+        raise cursor.damaged(f"its tensor {shown} holds whole numbers, which are no weights")
     row = sizes[0] if sizes else 1
     if row % per_block:
         raise cursor.damaged(f"a row of its tensor {shown} has {row} elements, not a multiple of {per_block}")

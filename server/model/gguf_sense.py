@@ -3,6 +3,7 @@ refused here. Called by the GGUF reader."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from server.errors import ModelLoadError
@@ -12,16 +13,32 @@ from server.model.shape import BLOCK, Metadata, Tensor, text_in, whole_in
 
 def check(name: str, metadata: Metadata, tensors: Sequence[Tensor]) -> None:
     """Raise :class:`ModelLoadError` where parts of a header contradict each other. ``name`` is the file's."""
-    for problem in (_layers(metadata, tensors),):
+    for problem in (_layers(metadata, tensors), _epsilons(metadata), _experts(metadata)):
         if problem:
             raise ModelLoadError(f"{name} is damaged: {problem}.", "Download it again, or choose another file.")
 
 
 def _layers(metadata: Metadata, tensors: Sequence[Tensor]) -> str:
-    layers = whole_in(metadata, f"{text_in(metadata, 'general.architecture')}.block_count")
+    architecture = text_in(metadata, "general.architecture")
+    layers = whole_in(metadata, f"{architecture}.block_count")
     if not 0 <= layers <= MAX_LAYERS:
         return f"it claims to have {layers} layers, {MAX_LAYERS} are the most"
     numbers = [int(block.group(1)) for tensor in tensors if (block := BLOCK.match(tensor.name))]
-    if layers and max(numbers, default=0) >= layers:
+    counted = layers or f"{architecture}.block_count" in metadata  # an adapter counts none
+    if counted and numbers and max(numbers) >= layers:
         return f"it claims to have {layers} layers and holds {max(numbers) + 1}"
     return ""
+
+
+def _epsilons(metadata: Metadata) -> str:
+    """What norms add so as not to divide by nothing; llama.cpp aborts on any other."""
+    for key, value in metadata.items():
+        if key.endswith("_epsilon") and isinstance(value, float) and not 0 <= value < math.inf:
+            return f"its {key} is {value}"
+    return ""
+
+
+def _experts(metadata: Metadata) -> str:
+    architecture = text_in(metadata, "general.architecture")
+    all_of_them, used = (whole_in(metadata, f"{architecture}.expert{each}_count") for each in ("", "_used"))
+    return f"it claims to use {used} of {all_of_them} experts" if used > all_of_them else ""

@@ -1,0 +1,153 @@
+"""Hundreds of broken and hostile model files, loaded by the real launcher into real engine processes: each ends in a
+sentence or in a model that works, and the port stays open."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.controller import Controller
+from server.engine import client
+from server.errors import ModelLoadError
+from server.events import EngineState
+from server.model import gguf
+from server.model.library import STARTER
+from server.snapshot import ModelFile
+from tests import tiny_models
+from tests.conftest import Server, settings_for_tests, wait_until
+from tests.hostile_models import Case, cases, taken_apart
+from tests.test_gguf import STRING
+from tests.test_hostile_templates import often
+
+ALL = list(cases(STARTER)) if STARTER.is_file() else []
+GROUPS = 8
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server in a home and a folder of its own."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(client, "CALL_TIMEOUT", 4.0)  # one vocabulary makes llama.cpp look for its tokens for ever
+        for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.setenv(name, str(home))
+        monkeypatch.chdir(home)
+        server = Server(Controller())
+        server.controller.start(settings_for_tests(model="/no/such.gguf"))
+        yield server
+        server.controller.stop()
+        assert list(home.rglob("*")) == []
+
+
+def fingerprint(folder: Path) -> dict[str, tuple[int, str]]:
+    """What lies in a folder, to its last byte."""
+    return {
+        str(file.relative_to(folder)): (file.stat().st_size, hashlib.blake2b(file.read_bytes()).hexdigest())
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def load(server: Server, model: Path) -> str:
+    """Try to load a model, and to use it if that works; returns why it does not, or ""."""
+    try:
+        server.controller.start(
+            settings_for_tests(model=str(model), contextsize=256, threads=1, port=server.port, hangtimeout=4)
+        )
+    except ModelLoadError as error:  # the one before it works, and stays
+        return str(error)
+    ended = (EngineState.READY, EngineState.FAILED)
+    wait_until(lambda: server.snapshot().state in ended, f"the end of loading {model}", PATIENCE)
+    if server.snapshot().state is EngineState.READY:
+        reply = server.post("/v1/completions", {"prompt": "a", "max_tokens": 1})
+        if reply.status != 200:
+            assert reply.status in (400, 503)
+            assert reply.json["error"]["message"]
+    told = server.get("/health").json
+    return "" if told["status"] in ("ready", "loading") else str(told["message"])
+
+
+def assert_it_is_a_sentence(case: Case, said: str) -> None:
+    assert said.endswith((".", "!", "?")) or "last words" in said, (case.name, said)
+    assert "#0" not in said, (case.name, said)
+    assert "ggml_abort" not in said, (case.name, said)
+    assert "Traceback" not in said, (case.name, said)
+    assert "/llama.cpp/" not in said, (case.name, said)
+
+
+def test_there_are_hundreds_of_different_ones() -> None:
+    assert len(ALL) >= 200
+    assert len({case.name for case in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_each_ends_in_a_sentence_or_in_a_model_that_works(hostile: Server, tmp_path: Path, group: int) -> None:
+    address = hostile.base
+    for number, case in enumerate(ALL[group::GROUPS]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        model = case.write(folder)
+        small = case.length < 1_000_000
+        before = fingerprint(folder) if small else {}
+        said = load(hostile, model)
+        if said:
+            assert_it_is_a_sentence(case, said)
+        assert hostile.base == address
+        assert not small or fingerprint(folder) == before, case.name
+        for file in folder.iterdir():
+            file.unlink()
+
+
+def test_what_the_check_of_headers_refuses_harms_only_the_engine(
+    hostile: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if there were no check: the process is the second wall."""
+    refused = []
+    for case in (case for case in ALL if not case.length and len(case.files) == 1):
+        try:
+            gguf.inspect(str(case.write(tmp_path)))
+        except ModelLoadError:
+            refused.append(case)
+    unchecked = refused[:: max(len(refused) // 60, 1)]
+    assert len(unchecked) >= 60
+    monkeypatch.setattr(
+        hostile.controller.models, "inspect", lambda path: ModelFile(path, 0, "", "", "", 0, 0, chat_template="")
+    )
+    for case in unchecked:
+        said = load(hostile, case.write(tmp_path))
+        if said:
+            assert_it_is_a_sentence(case, said)
+    monkeypatch.undo()
+    assert load(hostile, STARTER) == ""
+
+
+BAD_TEMPLATES = {
+    "without end": often(often(often(""))),
+    "that wants all memory": "{{ 'x' * 10 ** 10 }}",
+    "that wants out": "{{ messages.__class__.__mro__ }}{{ cycler.__init__.__globals__.os.remove('kept') }}",
+    "of ten megabytes": "{{ 'a' }}" + "x" * 10_000_000,
+    "too deep": "{% if true %}" * 5000 + "{% endif %}" * 5000,
+    "of no grammar": "{% for %}{{",
+}
+
+
+@pytest.mark.parametrize("template", BAD_TEMPLATES.values(), ids=BAD_TEMPLATES)
+def test_a_model_whose_template_is_hostile_still_answers_or_says_why(
+    hostile: Server, tmp_path: Path, template: str
+) -> None:
+    kept = Path(os.getcwd()) / "kept"
+    kept.write_text("a file that is none of its business")
+    ingredients = taken_apart(tiny_models.plain()).having(tokenizer__chat_template=(STRING, template))
+    model = Case("hostile template", {"model.gguf": ingredients.file()}).write(tmp_path)
+    load(hostile, model)
+    reply = hostile.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1})
+    assert reply.status in (200, 400, 503)
+    assert reply.status == 200 or reply.json["error"]["message"]
+    assert hostile.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).status in (200, 503)
+    assert kept.read_text() == "a file that is none of its business"
+    kept.unlink()
