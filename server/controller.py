@@ -255,15 +255,15 @@ class Controller:
 
     def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """Token ids of ``text`` in the loaded model's vocabulary. Raises :class:`ModelNotReady`."""
-        return self._host.ready().engine.tokenize(text, special=special)
+        return self._host.have(lambda loaded: loaded.engine.tokenize(text, special=special))
 
     def detokenize(self, ids: tuple[int, ...]) -> str:
         """The text of token ``ids``. Raises :class:`ModelNotReady`."""
-        return self._host.ready().engine.detokenize(ids)
+        return self._host.have(lambda loaded: loaded.engine.detokenize(ids))
 
     def grammar_of(self, schema: str) -> str:
         """The GBNF for a JSON schema's text. Raises :class:`ModelNotReady` and :class:`BadRequest`."""
-        return self._host.ready().engine.grammar_of(schema)
+        return self._host.have(lambda loaded: loaded.engine.grammar_of(schema))
 
     def reply_of(self, genkey: str) -> Generation | None:
         """The current reply of ``genkey``, or its last until the next one starts; None if there was none."""

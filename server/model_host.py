@@ -39,6 +39,7 @@ log = logging.getLogger("tavernkeep")
 Result = TypeVar("Result")
 
 PATIENCE = 60.0
+SETTLING = 5.0
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,12 @@ class ModelHost:
 
         Raises :class:`ModelNotReady`, and what the work raises.
         """
+        loaded = self._ready_again()
         try:
-            return work(self._ready_again())
+            return work(loaded)
         except EngineDied:
+            with self.changed:  # its client finds that out at the same time
+                self.changed.wait_for(lambda: not self._serves(loaded.engine), SETTLING)
             return work(self._ready_again())
 
     def change(self, of: EngineClient | None = None, **changes: Any) -> None:
@@ -123,6 +127,9 @@ class ModelHost:
             self.changed.notify_all()
         if after.state is not before.state and after.state in (EngineState.READY, EngineState.FAILED):
             log.log(logging.INFO if after.state is EngineState.READY else logging.ERROR, "%s", describe(after))
+
+    def _serves(self, engine: EngineClient) -> bool:
+        return engine is self._engine and self.now.state is EngineState.READY
 
     def _ready_again(self) -> Loaded:
         with self.changed:
@@ -163,7 +170,15 @@ class ModelHost:
                 return False
             log.error("%s It is started again.", sentence)
             again = f"{sentence} It was started again."
-            self.change(sentence=again, model=None, template=None, stats=EngineStats(), restarts=self._restarts.count)
+            self.change(
+                state=EngineState.LOADING,
+                progress=0.0,
+                sentence=again,
+                model=None,
+                template=None,
+                stats=EngineStats(),
+                restarts=self._restarts.count,
+            )
             return self._load(settings, waiting)
 
     def _take(self, engine: EngineClient, event: EngineEvent, settings: Settings) -> None:
@@ -183,9 +198,12 @@ class ModelHost:
         template = templates.choose(self.choice, model, self._renderer)
         info = template.info
         log.log(logging.WARNING if info.warning else logging.INFO, "Chat template: %s. %s", info.name, _why(info))
-        self._preparer = Preparer(engine, model, template, self._renderer, settings)
-        self.loaded_at = int(time.time())
-        self.change(engine, state=EngineState.READY, progress=1.0, model=model, template=info)
+        with self.changed:
+            if engine is not self._engine:  # replaced while its template was tried
+                return
+            self._preparer = Preparer(engine, model, template, self._renderer, settings)
+            self.loaded_at = int(time.time())
+            self.change(engine, state=EngineState.READY, progress=1.0, model=model, template=info)
 
     def _fail(self, engine: EngineClient, sentence: str) -> None:
         self.change(engine, state=EngineState.FAILED, sentence=sentence, model=None, template=None, stats=EngineStats())

@@ -58,7 +58,8 @@ def stack(error: BaseException) -> str:
     at: BaseException | None = error
     while at is not None and id(at) not in seen:
         seen.add(id(at))
-        parts.append(f"{''.join(traceback.format_tb(at.__traceback__))}{type(at).__name__} ({HIDDEN})")
+        lines = "".join(traceback.format_tb(at.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{lines}{type(at).__name__} ({HIDDEN})")
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return "\nwhich came from\n".join(parts)
 

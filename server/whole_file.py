@@ -17,8 +17,8 @@ from typing import BinaryIO
 def whole_file(path: str | Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """A file that takes the place of ``path`` when it is closed without an error and lies on the disk.
 
-    A ``private`` one can be read by its owner only; others keep the mode of the file that was there. Raises
-    :class:`OSError`; nothing is left of the new file then.
+    A ``private`` one can be read by its owner only; others keep the mode of the file that was there. One writer at a
+    time. Raises :class:`OSError`; nothing is left of the new file then.
     """
     target = Path(os.path.realpath(path))  # a link stays one
     fresh = target.with_name(f"{target.name}.new")

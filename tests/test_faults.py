@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,13 +11,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from server.engine.client import EngineClient, Generation
 from server.errors import EngineDied
-from server.events import EngineState
+from server.events import EngineState, Generate, LoadModel, ModelLoaded
 from server.restarts import GIVEN_UP, MOST
 from tests.conftest import Reply, Server, read_to_end, settings_for_tests, wait_until
 
@@ -280,3 +284,94 @@ def test_a_clock_that_jumps_harms_nobody(own_server: Server, monkeypatch: pytest
         assert read_to_end(stream).endswith(b"data: [DONE]\n\n")
         assert answers(own_server)
     assert own_server.get("/api/extra/perf").json["uptime"] < 1e6
+
+
+# --- the launcher's side of a process, with stand-ins for the process ---
+
+STAND_IN = """
+import pickle, sys
+sys.path.insert(0, {root!r})
+from server.events import ModelInfo, ModelLoaded, Tokenize, Tokens
+
+def send(event):
+    pickle.dump([event], sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+pickle.load(sys.stdin.buffer)
+{then}
+"""
+SPEC = LoadModel("m.gguf", context=512, gpu_layers=0, threads=1, batch=64, sequences=1)
+
+
+class Ended:
+    """What a client tells of its process and of its replies."""
+
+    def __init__(self) -> None:
+        self.exits: list[str] = []
+        self.over: list[Generation] = []
+        self.loaded = threading.Event()
+
+    def client(self, patience: int = 0) -> EngineClient:
+        return EngineClient(
+            itertools.count(1),
+            on_event=lambda event: self.loaded.set() if isinstance(event, ModelLoaded) else None,
+            on_over=self.over.append,
+            on_exit=lambda sentence, waiting: bool(self.exits.append(sentence)),
+            patience=patience,
+        )
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has every engine process do what the given lines say."""
+
+    def use(then: str) -> None:
+        script = tmp_path / "stand_in.py"
+        root = str(Path(__file__).resolve().parent.parent)
+        script.write_text(STAND_IN.format(root=root, then=then))
+        monkeypatch.setattr("server.children.command", lambda module: [sys.executable, str(script)])
+
+    return use
+
+
+def test_an_engine_whose_step_hangs_is_ended_although_it_goes_on_counting_tokens(
+    stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.engine.client.TICK", 0.1)
+    stand_in(
+        "send(ModelLoaded(ModelInfo('m', 'm', 'a', 1, 1, 'q', 1, 1, 512, '', '', '', (), '')))\n"
+        "while True:\n"
+        "    command = pickle.load(sys.stdin.buffer)\n"
+        "    if isinstance(command, Tokenize):\n"
+        "        send(Tokens(command.call_id, (1,)))\n"
+    )
+    ended = Ended()
+    client = ended.client(patience=10)
+    client.start(SPEC)
+    assert ended.loaded.wait(20)
+    client.submit(lambda number: Generate(number, (1,), 5), most=1, genkey="", client="", route="")
+    with contextlib.suppress(EngineDied):
+        while True:
+            client.tokenize("a", special=False)
+    wait_until(lambda: ended.exits, "the end of the process")
+    assert "hung" in ended.exits[0]
+
+
+def test_replies_taken_over_by_an_engine_that_ends_at_once_all_hear_of_it(stand_in: Callable[[str], None]) -> None:
+    stand_in("sys.exit(3)")
+    ended = Ended()
+    generations = [
+        Generation(Generate(number, tuple(range(20_000)), 5), lambda _: None, genkey="", client="", route="")
+        for number in range(30)
+    ]
+    ended.client().start(SPEC, generations)
+    wait_until(lambda: len(ended.over) == 30, "all replies to end")
+    assert all(isinstance(generation.error, EngineDied) for generation in generations)
+
+
+def test_a_process_that_is_not_wanted_any_more_is_not_started(stand_in: Callable[[str], None]) -> None:
+    stand_in("sys.exit(0)")
+    client = Ended().client()
+    client.close()
+    client.start(SPEC)
+    assert client.pid == 0

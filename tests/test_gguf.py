@@ -429,3 +429,19 @@ def test_no_damage_to_the_header_raises_anything_but_a_sentence(data, tmp_path, 
     with contextlib.suppress(ModelLoadError):
         gguf.inspect(str(file))
     assert time.perf_counter() - began < 2
+
+
+def one_tensor(name: str, kind: int) -> bytes:
+    return tiny(METADATA, [(name, (32,), kind, 0)], data_bytes=4 * 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a_norm.weight", 1), ("a_norm.weight", 30), ("a.weight", 26)]
+)
+def test_a_weight_of_a_type_that_ends_llama_cpp_is_damage(refusal, name, kind):
+    assert repr(name) in refusal(one_tensor(name, kind))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("output_norm.weight", F32), ("blk.0.ffn_gate_tid2eid.weight", 26)])
+def test_a_norm_of_floats_and_a_table_of_experts_are_none(inspect, name, kind):
+    assert inspect(one_tensor(name, kind)).name

@@ -144,10 +144,11 @@ def test_a_model_whose_template_is_hostile_still_answers_or_says_why(
     kept.write_text("a file that is none of its business")
     ingredients = taken_apart(tiny_models.plain()).having(tokenizer__chat_template=(STRING, template))
     model = Case("hostile template", {"model.gguf": ingredients.file()}).write(tmp_path)
-    load(hostile, model)
+    assert load(hostile, model) == ""
+    assert hostile.snapshot().state is EngineState.READY
     reply = hostile.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1})
-    assert reply.status in (200, 400, 503)
     assert reply.status == 200 or reply.json["error"]["message"]
-    assert hostile.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).status in (200, 503)
+    assert reply.status in (200, 400)
+    assert hostile.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).status == 200
     assert kept.read_text() == "a file that is none of its business"
     kept.unlink()

@@ -33,6 +33,7 @@ from server.events import (
     Detokenize,
     Detokenized,
     EngineEvent,
+    EngineStats,
     Finished,
     Generate,
     GrammarMade,
@@ -63,6 +64,7 @@ EXIT_TIMEOUT = 5.0
 LAST_WORDS_TIMEOUT = 1.0
 KEPT_LINES = 200
 TICK = 1.0
+SIGNS_OF_LIFE = (EngineStats, TextPiece, Finished, Refused)  # of the step loop; calls are answered beside it
 FOLDERS = re.compile(r"\S*[/\\](?=[\w.-]+:\d+: )")  # of the source file that a native abort names
 # Not a line about a grammar, which may quote a chat; nor ggml_abort in a stack trace.
 TELLING = re.compile(r"(?!.*grammar).*(GGML_ASSERT|GGML_ABORT|what\(\)|(?i:error|failed|out of memory))")
@@ -228,23 +230,27 @@ class EngineClient:
 
         The ``repeated`` replies were another engine's; they are this one's first.
         """
-        self._process = subprocess.Popen(
-            children.command("server.engine.worker"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **waiting_environment(spec.game_mode)},
-            **children.SURROUNDINGS,
-        )
+        with self._lock:
+            if self._closing:
+                return
+            self._process = subprocess.Popen(
+                children.command("server.engine.worker"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **waiting_environment(spec.game_mode)},
+                **children.SURROUNDINGS,
+            )
+        self._send(spec)
+        with self._lock:
+            for generation in repeated:  # all of them, before anybody can find out that the process has ended
+                generation.repeat(self._cancel)
+                self._generations[generation.request.request_id] = generation
         self._log_reader.start()
         threading.Thread(target=self._read_events, name="engine events", daemon=True).start()
         if self._patience:
             threading.Thread(target=self._watch, name="engine watch", daemon=True).start()
-        self._send(spec)
         for generation in repeated:
-            with self._lock:
-                self._generations[generation.request.request_id] = generation
-            generation.repeat(self._cancel)
             self._send(generation.request)  # read at once, and begun when the model is there
             if generation.unwanted:
                 generation.cancel()
@@ -348,8 +354,9 @@ class EngineClient:
 
     def close(self) -> None:
         """End the process, and with it every reply; its memory is free when this returns."""
-        self._closing = True
-        process = self._process
+        with self._lock:
+            self._closing = True
+            process = self._process
         if process is None:
             return
         # Not from here: a thread may hold the pipe, writing to a process that no longer reads.
@@ -387,7 +394,7 @@ class EngineClient:
                 while True:
                     for event in pickle.load(pipe):
                         self._deliver(event)
-                    self._heard += 1
+                        self._heard += isinstance(event, SIGNS_OF_LIFE)
         finally:  # whatever ends this thread: nobody may go on waiting for a process that is not listened to
             self._hang_up()
             status = self._process.wait()

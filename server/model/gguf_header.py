@@ -35,6 +35,7 @@ F32: Final = 0
 WHOLE_NUMBERS: Final = (24, 25, 26, 27)
 NORM: Final = b"norm.weight"  # llama.cpp aborts on one of another type than F32, and files never have any
 WEIGHT: Final = b".weight"
+TABLE: Final = b"tid2eid"  # from tokens to experts, in DeepSeek 4
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _tensor(cursor: Cursor, name: bytes) -> tuple[Tensor, int]:
     per_block, block_bytes = BLOCKS[kind]
     if name.endswith(NORM) and kind != F32:
         raise cursor.damaged(f"its tensor {shown} is of the type {kind}, and norms are of the type {F32}")
-    if name.endswith(WEIGHT) and kind in WHOLE_NUMBERS:
+    if name.endswith(WEIGHT) and kind in WHOLE_NUMBERS and TABLE not in name:
         raise cursor.damaged(f"its tensor {shown} holds whole numbers, which are no weights")
     row = sizes[0] if sizes else 1
     if row % per_block:

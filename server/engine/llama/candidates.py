@@ -44,6 +44,17 @@ class Candidates:
         """Let a sampler of llama.cpp choose."""
         llama.llama_sampler_apply(sampler, ctypes.byref(self._array))
 
+    def apply_in_parts(self, sampler: Any, size: int, go_on: Callable[[], bool]) -> None:
+        """Let a sampler that judges each token by itself choose among so many at a time, as long as it should."""
+        start = ctypes.addressof(self._array.data.contents)
+        for first in range(0, self._array.size, size):
+            if not go_on():
+                return
+            data = ctypes.cast(start + first * CANDIDATE.itemsize, type(self._pointer))
+            part = self._native(min(size, self._array.size - first))
+            part.data = data
+            llama.llama_sampler_apply(sampler, ctypes.byref(part))
+
     def change(self, formula: Callable[[Logits, Ids], Logits]) -> None:
         """Let a formula change the logits of those that are not forbidden; what it forbids is no candidate any more, if
         anything is left."""

@@ -36,6 +36,7 @@ STANDARD_ERROR = 2
 PARSE_ERROR = b"error parsing grammar: "
 SHOWN = 60  # characters of a grammar in a sentence
 SLOWEST = 0.5  # seconds that a grammar may take for one token
+AT_ONCE = 256  # tokens that llama.cpp looks at before the time is looked at
 LIKELY = 16.0  # below the highest logit: what is less likely is one in ten million
 
 # A state takes up to 2 KiB, and 250,000 are allowed by default.
@@ -76,7 +77,8 @@ class GrammarMatcher:
 
     llama.cpp follows every way to read the reply so far, and compares each with all others. With rules such as
     ``r ::= "(" r ")" | "(" r "]" | "x"`` each parenthesis doubles the ways and takes four times as long as the one
-    before. A call cannot be interrupted, so nothing is allowed any more once one has taken longer than SLOWEST.
+    before. A call cannot be interrupted, so each gets a part of the tokens, and nothing is allowed any more once they
+    have taken longer than SLOWEST.
     """
 
     def __init__(self, pointer: Any, vocabulary: Vocabulary) -> None:
@@ -125,19 +127,23 @@ class GrammarMatcher:
             return False
         # llama.cpp walks through all tokens it is given, and nearly always a likely one fits.
         likeliest = float(logits.max())
-        with self._timed():
+        with self._timed() as in_time:
             candidates.take(np.flatnonzero(logits >= likeliest - LIKELY), logits)
-            candidates.apply(self._pointer)
+            candidates.apply_in_parts(self._pointer, AT_ONCE, in_time)
             if candidates.highest() < likeliest - LIKELY / 2:  # what was not looked at may be as likely as what is left
                 candidates.take_all(logits)
-                candidates.apply(self._pointer)
+                candidates.apply_in_parts(self._pointer, AT_ONCE, in_time)
         return True
 
     @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _timed(self) -> Iterator[Callable[[], bool]]:
         began = time.thread_time()  # not the clock's, which runs on while a game has the core
-        yield
-        if time.thread_time() - began > SLOWEST:
+
+        def in_time() -> bool:
+            return time.thread_time() - began <= SLOWEST
+
+        yield in_time
+        if not in_time():
             self._given_up = True
             log.warning("A grammar can be read in too many ways and became too slow; the reply ends.")
 
@@ -213,6 +219,8 @@ class Constraints:
         return ""
 
     def _grammar(self, text: str) -> GrammarMatcher:
+        data = text.encode("utf-8", "replace")
+        text = data.decode("utf-8")  # half a character is a "?" by now, which means something
         danger = gbnf.danger(text)
         if danger:
             raise BadRequest(danger)
@@ -279,7 +287,7 @@ def _parse_error(said: bytes, grammar: bytes) -> str:
         return ""
     what, at, rest = words.partition(b" at ")
     if not at or not grammar.endswith(rest):
-        return f": {words.decode('utf-8', 'replace')[:SHOWN]}"
+        return f": {' '.join(words.decode('utf-8', 'replace').split())[:SHOWN]}"
     before = grammar[: len(grammar) - len(rest)].decode("utf-8", "replace")
     where = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
     shown = rest.decode("utf-8", "replace").split("\n")[0][:SHOWN]

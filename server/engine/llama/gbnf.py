@@ -3,13 +3,15 @@
 llama.cpp refuses a rule that begins with itself, but looks for it along every path through the grammar, whose number
 doubles with each ``a ::= b | b``, and overlooks one behind a part that may be empty and is not written so; the stacks
 of such a rule grow without end, and double with each ``a ::= b b`` when ``b`` may be empty. It recurses for each
-parenthesis and for each rule that begins with another one, and counts down from 3 to 1 forever in ``{3,1}``.
+parenthesis and for each rule that begins with another one, counts down from 3 to 1 forever in ``{3,1}``, also where
+something behind it cannot be read, and writes a text of 100,000 letters out 2,000 times. For each token it tries every
+part of a row of parts that may be empty, and then every row of the rest for the token's next letter. It allows what it
+then ends the process for, where a token named in the grammar may come behind text (``[a-z] !<think>``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,21 +20,28 @@ LONGEST_CHAIN = 2000  # rules that begin with one another
 MOST_PATHS = 10_000_000  # llama.cpp takes 100 ms for them
 MOST_STACKS = 20_000  # it keeps each of them
 MOST_REPEATS = 200_000  # it writes out each x{n}
+MOST_WRITTEN = 4_000_000  # letters of what it writes out; each takes 8 bytes, more than once
+LONGEST_ROW = 200  # parts that may be empty, one after the other
+SHOWN = 40  # characters of a grammar in a sentence
+MOST_ALTERNATIVES = 10_000  # of one rule; each is a stack, and is compared with all others
 UNBOUNDED = 2000  # beyond that, llama.cpp takes any number for none
 
 TOKEN = re.compile(
-    r"(?P<blank>\s+|\#[^\r\n]*)|(?P<define>::=)|(?P<name>[a-zA-Z0-9-]+)|(?P<empty>\"\"|\[\])"
-    r'|(?P<text>"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|!?<[^>]*>|\.)'
-    r"|(?P<braces>\{\s*[0-9]+\s*(?:,\s*[0-9]*\s*)?\})|(?P<sign>[*+?()|])",
+    r"(?P<blank>\s+|\#[^\r\n]*)|(?P<define>::=)|(?P<name>[a-zA-Z0-9-]+)|(?P<empty>\"\"|\[\^?\])"
+    r'|(?P<text>"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\.)|(?P<token>!?<[^>]*>)'
+    r"|(?P<braces>\{~[0-9]+~(?:,~[0-9]*~)?\})|(?P<sign>[*+?()|])".replace("~", r"(?:\s|\#[^\r\n]*)*"),
     re.DOTALL,
 )
+COMMENT = re.compile(r"\#[^\r\n]*")
 
 
 @dataclass
 class Part:
-    """One part of an alternative: a rule's name, or "" for text. ``repeated``: it may come again right after itself."""
+    """One part of an alternative: a rule's name, or "" for text of so many ``letters``. ``repeated``: it may come again
+    right after itself."""
 
     rule: str
+    letters: int = 1
     optional: bool = False
     repeated: bool = False
     endless: bool = False
@@ -44,19 +53,24 @@ Graph = dict[str, list[str]]
 
 
 class _NotUnderstood(Exception):
-    """No GBNF; llama.cpp says better what is wrong with it."""
+    """No GBNF from here on; llama.cpp says better what is wrong with it."""
 
 
 @dataclass
 class Grammar:
     """The rules of a grammar; those that stand for its groups have names that no other rule can have.
 
-    ``repeats`` is how many parts its braces write out, ``backwards`` a repetition such as {3,1}, if there is one.
+    ``repeats`` is how many parts its braces write out, ``written`` how many letters that are. ``backwards`` is a
+    repetition such as {3,1}, ``token`` an element such as <think>, if there is one. What is not ``complete`` ends where
+    llama.cpp finds an error.
     """
 
     rules: dict[str, list[Alternative]] = field(default_factory=dict)
     repeats: int = 0
+    written: int = 0
     backwards: str = ""
+    token: str = ""
+    complete: bool = True
 
 
 def danger(text: str) -> str:
@@ -65,32 +79,41 @@ def danger(text: str) -> str:
         return "The grammar contains a NUL character."
     if _depth(text) > DEEPEST:
         return f"The grammar's parentheses are nested deeper than {DEEPEST} levels."
-    try:
-        grammar = read(text)
-    except _NotUnderstood:
-        return ""
+    grammar = read(text)
     if grammar.backwards:
-        return f"The grammar's repetition {grammar.backwards} ends before it begins."
-    if grammar.repeats > MOST_REPEATS:
+        return f"The grammar's repetition {' '.join(grammar.backwards.split())} ends before it begins."
+    if grammar.repeats > MOST_REPEATS or grammar.written > MOST_WRITTEN:
         return "The grammar is too large: it repeats too much."
-    return _recursion(grammar)
+    if not grammar.complete:
+        return ""
+    if grammar.token:
+        shown = " ".join(grammar.token.split())[:SHOWN]
+        return f"The grammar names a token, {shown}, which is not supported here: write its text in quotes."
+    return _recursion(grammar) or _breadth(grammar)
 
 
 def lacks(text: str, rule: str) -> bool:
     """Whether a grammar can be read and does not define a rule."""
-    try:
-        return rule not in read(text).rules
-    except _NotUnderstood:
-        return False
+    grammar = read(text)
+    return grammar.complete and rule not in grammar.rules
 
 
 def read(text: str) -> Grammar:
-    """The rules of a grammar, as far as they matter here. Raises :class:`_NotUnderstood`."""
+    """The rules of a grammar, as far as they matter here."""
     grammar = Grammar()
-    tokens = [*_tokens(text), None]
+    try:
+        _read(grammar, text)
+    except _NotUnderstood:
+        grammar.complete = False
+    return grammar
+
+
+def _read(grammar: Grammar, text: str) -> None:
+    """Fill a grammar. Raises :class:`_NotUnderstood` where the text cannot be read any further."""
+    tokens, end = _tokens(text)
     opened: list[list[Alternative]] = []
     current: list[Alternative] | None = None
-    for token, following in pairwise(tokens):
+    for token, following in pairwise((*tokens, None)):
         assert token
         kind = token.lastgroup
         if kind == "name" and following and following.lastgroup == "define":
@@ -99,8 +122,9 @@ def read(text: str) -> Grammar:
             current = grammar.rules[token[0]] = [[]]
         elif current is None:
             raise _NotUnderstood
-        elif kind in ("name", "text"):
-            current[-1].append(Part(token[0] if kind == "name" else ""))
+        elif kind in ("name", "text", "token"):
+            grammar.token = token[0] if kind == "token" else grammar.token
+            current[-1].append(Part(token[0]) if kind == "name" else Part("", len(token[0])))
         elif token[0] == "(":
             name = f"({token.start()}"
             current[-1].append(Part(name))
@@ -114,18 +138,19 @@ def read(text: str) -> Grammar:
             current.append([])
         elif kind in ("sign", "braces"):
             _repeat(grammar, current[-1], token)
-    return grammar
+    if end < len(text):
+        raise _NotUnderstood
 
 
-def _tokens(text: str) -> Iterator[re.Match[str]]:
+def _tokens(text: str) -> tuple[list[re.Match[str]], int]:
+    """The tokens of a text, and how far it can be read."""
+    tokens: list[re.Match[str]] = []
     position = 0
-    while position < len(text):
-        token = TOKEN.match(text, position)
-        if not token:
-            raise _NotUnderstood
+    while token := TOKEN.match(text, position):
         position = token.end()
         if token.lastgroup != "blank":
-            yield token
+            tokens.append(token)
+    return tokens, position
 
 
 def _repeat(grammar: Grammar, alternative: Alternative, token: re.Match[str]) -> None:
@@ -134,25 +159,45 @@ def _repeat(grammar: Grammar, alternative: Alternative, token: re.Match[str]) ->
         raise _NotUnderstood
     braces = token["braces"]
     if braces:
-        least_text, comma, most_text = (part.strip() for part in braces.strip("{}").partition(","))
-        least = int(least_text[:9])
-        most = int(most_text[:9]) if most_text else None if comma else least
+        least_text, comma, most_text = (part.strip() for part in COMMENT.sub("", braces).strip("{}").partition(","))
+        least = _number(least_text)
+        most = _number(most_text) if most_text else None if comma else least
         if most is not None and most > UNBOUNDED:
             most = None
     else:
         least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}[token[0]]
     if most is not None and most < least:
-        grammar.backwards = token[0]
+        grammar.backwards = COMMENT.sub("", token[0])
     written = max(least, most or 0, 1)
+    part = alternative[-1]
     grammar.repeats += written if written > 1 else 0
+    grammar.written += written * part.letters
     if most == 0:
         alternative.pop()
         return
-    part = alternative[-1]
     part.optional = part.optional or least == 0
     part.endless = part.endless or most is None
     part.repeated = part.repeated or most is None or most > 1
     part.times *= written
+
+
+def _number(digits: str) -> int:
+    """A number, or another one that is too large as well."""
+    return int(digits.lstrip("0")[:9] or 0)
+
+
+def _breadth(grammar: Grammar) -> str:
+    """What is wrong with how many ways there are at one place."""
+    for name, alternatives in grammar.rules.items():
+        if len(alternatives) > MOST_ALTERNATIVES:
+            return f"The grammar is too complex: {_title(name)} has more than {MOST_ALTERNATIVES:,} alternatives."
+        for alternative in alternatives:
+            row = 0
+            for part in alternative:
+                row = row + 1 if part.optional else 0
+                if row > LONGEST_ROW:
+                    return f"The grammar is too complex: {_title(name)} has too many parts in a row that may be empty."
+    return ""
 
 
 def _recursion(grammar: Grammar) -> str:
