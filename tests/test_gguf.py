@@ -435,9 +435,7 @@ def one_tensor(name: str, kind: int) -> bytes:
     return tiny(METADATA, [(name, (32,), kind, 0)], data_bytes=4 * 32)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("a_norm.weight", 1), ("a_norm.weight", 30), ("a.weight", 26)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("a_norm.weight", 1), ("a_norm.weight", 30), ("a.weight", 26)])
 def test_a_weight_of_a_type_that_ends_llama_cpp_is_damage(refusal, name, kind):
     assert repr(name) in refusal(one_tensor(name, kind))
 

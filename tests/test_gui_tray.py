@@ -153,7 +153,7 @@ def test_closing_keeps_serving_in_the_tray_and_quitting_from_there_ends_all(in_t
     assert "stop" not in controller.calls
     panel.click("Stop and quit")
     wait_until(in_tray, lambda: in_tray.closed)
-    assert "stop" in controller.calls
+    assert "close" in controller.calls
 
 
 @on_linux
