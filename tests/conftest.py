@@ -112,6 +112,13 @@ class Server:
         return connection
 
 
+def engine_pid(server: Server) -> int:
+    """The one child of this process that runs the worker for ``server``."""
+    engine = server.controller._host.engine
+    assert engine
+    return engine.pid
+
+
 def read_to_end(connection: socket.socket) -> bytes:
     """Everything the server sends until it closes the connection."""
     with connection:

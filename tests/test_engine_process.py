@@ -18,16 +18,9 @@ import pytest
 
 from server.errors import ModelLoadError
 from server.events import Constraint, ConstraintKind, EngineState, LoadModel
-from tests.conftest import Server, read_to_end, settings_for_tests, wait_until
+from tests.conftest import Server, engine_pid, read_to_end, settings_for_tests, wait_until
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 3000, "stream": True}
-
-
-def engine_pid(server: Server) -> int:
-    """The one child of this process that runs the worker for ``server``."""
-    engine = server.controller._host.engine
-    assert engine
-    return engine.pid
 
 
 def start(server: Server, **changes: Any) -> None:
