@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import secrets
 import threading
@@ -22,6 +21,7 @@ import platformdirs
 from filelock import FileLock
 
 from server import json_text
+from server.whole_file import whole_file
 
 LOOPBACK: Final = "127.0.0.1"
 LONGEST_MESSAGE: Final = 8192
@@ -49,8 +49,8 @@ class Instance:
         self._listener = Listener((LOOPBACK, 0), authkey=self._key)
         self._closing = threading.Event()
         where = json.dumps({"port": self._listener.address[1], "key": self._key.hex()})
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(where)
+        with whole_file(file, private=True) as writing:
+            writing.write(where.encode())
         threading.Thread(target=self._listen, name="instances", daemon=True).start()
 
     def close(self) -> None:

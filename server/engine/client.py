@@ -105,7 +105,6 @@ class Generation:
         self._first = (0.0, 0)  # when the first tokens came, and how many
         self._cancel = cancel
         self.unwanted = False
-        self._begun = False
         self._repeated = False
         self._mailbox: Mailbox = mailbox or queue.SimpleQueue()
 
@@ -134,7 +133,7 @@ class Generation:
     @property
     def repeatable(self) -> bool:
         """Whether another engine may begin it anew: nothing of it was heard, and it has not crashed two already."""
-        return not self._begun and not self._repeated
+        return not self._first[0] and not self._repeated
 
     def repeat(self, cancel: Callable[[int], None]) -> None:
         """Another engine takes it over, which is told by ``cancel`` to end it."""
@@ -153,7 +152,6 @@ class Generation:
     def deliver(self, event: TextPiece | Finished | TavernkeepError) -> None:
         """Called by the engine client's thread only."""
         if isinstance(event, TextPiece):
-            self._begun = True
             if event.unsaid:
                 self.thought += self.text
                 self.text = ""

@@ -14,6 +14,7 @@ from server.model.gguf_facts import (
     ARRAY,
     BLOCKS,
     DEFAULT_ALIGNMENT,
+    F32,
     MAGIC,
     MAX_DIMENSIONS,
     MAX_NAME,
@@ -23,6 +24,7 @@ from server.model.gguf_facts import (
     STRING,
     UINT32,
     VERSIONS,
+    WHOLE_NUMBERS,
 )
 from server.model.shape import Metadata, Tensor, whole_in
 
@@ -31,8 +33,6 @@ MAX_TENSORS: Final = 20_000  # of the most layers that llama.cpp takes, 40 each
 MAX_ALIGNMENT: Final = 1024 * 1024
 ALIGNMENT: Final = "general.alignment"
 LEAST_ALIGNMENT: Final = 8
-F32: Final = 0
-WHOLE_NUMBERS: Final = (24, 25, 26, 27)
 NORM: Final = b"norm.weight"  # llama.cpp aborts on one of another type than F32, and files never have any
 WEIGHT: Final = b".weight"
 TABLE: Final = b"tid2eid"  # from tokens to experts, in DeepSeek 4

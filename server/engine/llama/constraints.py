@@ -226,7 +226,6 @@ class Constraints:
             raise BadRequest(danger)
         if gbnf.lacks(text, "root"):
             raise BadRequest("The grammar has no rule named root.")
-        data = text.encode("utf-8", "replace")
         # What llama.cpp says of one it cannot read, it says on standard error only, and repeats the grammar there.
         with self._listening, _standard_error_in_file() as file:
             pointer = llama.llama_sampler_init_grammar(self._vocabulary.pointer, data, b"root")
