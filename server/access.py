@@ -39,7 +39,7 @@ def client_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Ne
     Raises :class:`SettingsError` naming the first entry that is neither.
     """
     networks = []
-    for entry in _entries(text):
+    for entry in entries(text):
         try:
             network = _network(entry)
         except ValueError:
@@ -57,7 +57,7 @@ def client_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Ne
 
 def host_names(text: str) -> frozenset[str]:
     """The names in an ``allowhosts`` value, in small letters. Raises :class:`SettingsError` naming an odd one."""
-    names = frozenset(entry.lower() for entry in _entries(text))
+    names = frozenset(entry.lower() for entry in entries(text))
     for name in sorted(names):
         if not HOST_NAME.fullmatch(name):
             raise SettingsError(f"allowhosts: {name!r} is not the name of a PC.", "Write for example gaming-pc.local.")
@@ -67,7 +67,7 @@ def host_names(text: str) -> frozenset[str]:
 def web_origins(text: str) -> frozenset[str]:
     """The origins in an ``alloworigins`` value, in small letters. Raises :class:`SettingsError` naming the first that
     is none: there is no way to allow all pages."""
-    origins = [entry.lower().rstrip("/") for entry in _entries(text)]
+    origins = [entry.lower().rstrip("/") for entry in entries(text)]
     for origin in origins:
         if not WEB_ORIGIN.fullmatch(origin):
             raise SettingsError(
@@ -82,12 +82,13 @@ def new_key() -> str:
     return secrets.token_hex(16)
 
 
+def entries(text: str) -> list[str]:
+    """What stands between the commas."""
+    return [entry for entry in (part.strip() for part in text.split(",")) if entry]
+
+
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     network = ipaddress.ip_network(entry, strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
         return ipaddress.IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - MAPPED.prefixlen))
     return network
-
-
-def _entries(text: str) -> list[str]:
-    return [entry for entry in (part.strip() for part in text.split(",")) if entry]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gui.language import N_, tr
-from server.access import is_loopback
+from server.access import entries, is_loopback
 from server.errors import SettingsError
 from server.settings import Settings
 from server.snapshot import Network, WebPage
@@ -100,11 +100,6 @@ def with_subnet(allowclients: str, subnet: str, *, chosen: bool) -> str:
     """The chosen addresses with a subnet among them, or without it."""
     others = [entry for entry in entries(allowclients) if entry != subnet]
     return BETWEEN.join([*others, subnet] if chosen else others)
-
-
-def entries(text: str) -> list[str]:
-    """What stands between the commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def lets_in(page: WebPage, alloworigins: str) -> bool:
