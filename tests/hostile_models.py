@@ -262,6 +262,10 @@ def odd_vocabularies(base: Ingredients) -> dict[str, Ingredients]:
     }
     for model in (b"gpt2", b"bert", b"t5", b"rwkv", b"plamo2", b"none", b"no_vocab", b"replit", b"%n", b"x" * 100_000):
         made[f"a tokenizer {model[:9].decode()}"] = base.having(tokenizer__ggml__model=(STRING, model))
+    rwkv = base.having(tokenizer__ggml__model=(STRING, b"rwkv"))
+    every_byte = [repr(bytes([byte]))[2:-1].encode() for byte in range(256)]
+    for name, texts in {"with all bytes": every_byte, "that never ends a line": [b"\\n\\n"] * 256}.items():
+        made[f"rwkv {name}"] = rwkv.having(tokenizer__ggml__tokens=(ARRAY, (STRING, [b"<s>", b"<a>", b"<b>", *texts])))
     bpe = base.having(tokenizer__ggml__model=(STRING, b"gpt2"))
     merges = (ARRAY, (STRING, [b"a b", b"", b"x", b" " * 1000]))
     made["gpt2 with merges that are none"] = bpe.having(tokenizer__ggml__merges=merges)

@@ -343,6 +343,15 @@ def test_tensors_that_cannot_be_are_refused(refusal, tensors, what):
     assert what in refusal(tiny(tensors=tensors))
 
 
+def fact(**facts: int | list[int]) -> dict[str, tuple[int, Any]]:
+    """The metadata of a model of two layers; names have two underscores for a dot."""
+    named = {f"llama.{name.replace('__', '.')}": value for name, value in (("block_count", 2), *facts.items())}
+    listed = {
+        key: (ARRAY, (UINT32, value)) if isinstance(value, list) else (UINT32, value) for key, value in named.items()
+    }
+    return {"general.architecture": (STRING, "llama"), **listed}
+
+
 @pytest.mark.parametrize(
     ("metadata", "what"),
     [
@@ -352,6 +361,13 @@ def test_tensors_that_cannot_be_are_refused(refusal, tensors, what):
         ({"general.alignment": (UINT64, 32)}, "of the type 10 instead of 4"),
         ({"": (UINT32, 0)}, "has no name"),
         ({"general.architecture": (STRING, "llama"), "llama.block_count": (UINT32, 513)}, "513 layers, 512"),
+        (fact(expert_count=1025, expert_used_count=8), "1025 experts, 1024 are the most"),
+        (fact(expert_count=8, expert_used_count=9), "to use 9 of 8 experts"),
+        (fact(expert_count=8, expert_used_count=[2, 9]), "to use 9 of 8 experts"),
+        (fact(expert_count=8, expert_used_count=0), "to use 0 of 8 experts"),
+        (fact(expert_count=8), "to use 0 of 8 experts"),
+        (fact(embedding_length=64, attention__head_count=65), "65 heads for 64 numbers of a token"),
+        (fact(embedding_length=64, attention__head_count=[1, 2**32 - 1]), "4294967295 heads for 64"),
     ],
 )
 def test_metadata_that_cannot_be_is_refused(refusal, metadata, what):
@@ -381,6 +397,33 @@ def test_all_text_that_is_kept_is_bounded(refusal):
 def test_a_vocabulary_of_millions_is_read_in_seconds(inspect):
     many = struct.pack("<IQ", STRING, 3_999_999) + text("token") * 3_999_999
     assert inspect(raw_entry("general.name", ARRAY, many)).name == ""
+
+
+@pytest.mark.parametrize("metadata", [fact(expert_count=1, expert_used_count=0), fact(attention__head_count=[0, 0])])
+def test_what_dense_and_recurrent_models_say_of_experts_and_heads_is_no_damage(inspect, metadata):
+    assert inspect(tiny(metadata, [], data_bytes=0)).layers == 2
+
+
+def rwkv(tokens: list[Any]) -> bytes:
+    metadata = {
+        "tokenizer.ggml.tokens": (ARRAY, (STRING, tokens)),
+        "tokenizer.ggml.model": (STRING, "rwkv"),
+    }
+    return tiny(fact() | metadata)
+
+
+RWKV_BYTES = [repr(bytes([byte]))[2:-1] for byte in range(256)]  # as they are converted
+
+
+def test_a_vocabulary_of_rwkv_holds_every_byte(inspect, refusal):
+    assert inspect(rwkv(["<s>", *RWKV_BYTES, "the", "\\r\\n"])).layers == 2
+    assert "has 255 of the 256 bytes" in refusal(rwkv([token for token in RWKV_BYTES if token != "\\n"] + ["\\n\\n"]))
+    assert "has 0 of the 256 bytes" in refusal(rwkv([]))
+
+
+@pytest.mark.parametrize("broken", ["\\xzz", "\\x", "\\", "", "\0a", "\\n\\n"])
+def test_what_only_looks_like_a_byte_of_rwkv_is_none(refusal, broken):
+    assert "has 255 of the 256 bytes" in refusal(rwkv([broken if token == "a" else token for token in RWKV_BYTES]))
 
 
 def test_a_name_in_a_sentence_stays_on_its_line(refusal):

@@ -4,6 +4,7 @@ that a model does not have. Used by the reader of the header."""
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -67,16 +68,25 @@ class Cursor:
         self._elements += length
         if self._elements > MAX_ELEMENTS:
             raise self.damaged(f"it claims to hold {self._elements} array elements")
+        at = self.at
         if kind == STRING:
             self._skip_texts(length)
-            return Array(kind, length)
+            return Array(kind, length, at)
         if kind not in SCALARS:
             raise self.damaged(f"it holds an array of the unknown type {kind}")
         data = self.take(struct.calcsize(SCALARS[kind]) * length)
         if kind == BOOL and data.strip(b"\0\1"):
             raise self.damaged("an array of values that can be 0 or 1 has others")
         kept = struct.unpack(f"<{length}{SCALARS[kind][1:]}", data) if length <= MAX_KEPT_ARRAY else ()
-        return Array(kind, length, kept)
+        return Array(kind, length, at, kept)
+
+    def texts(self, array: Array) -> Iterator[bytes]:
+        """The texts of an array that was passed, as llama.cpp takes them: up to the first zero. The cursor stays behind
+        the last one."""
+        self._stream.seek(array.at)
+        self.at = array.at
+        for _ in range(array.length):
+            yield self.take(self.count("<Q", MAX_STRING, "characters")).split(b"\0")[0]
 
     def damaged(self, what: str) -> ModelLoadError:
         """Why the file cannot be used, where only another copy of it helps."""

@@ -13,6 +13,7 @@ DEFAULT_ALIGNMENT: Final = 32
 MAX_DIMENSIONS: Final = 4
 MAX_NAME: Final = 64  # bytes of a tensor's name, with the zero that ends it
 MAX_LAYERS: Final = 512  # llama.cpp's arrays have so many places
+MAX_EXPERTS: Final = 1024
 MOST: Final = 2**63 - 1  # llama.cpp counts elements in signed numbers
 
 BOOL, STRING, ARRAY, UINT32, INT32, FLOAT32 = 7, 8, 9, 4, 5, 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from server.model.gguf_facts import (
     VERSIONS,
     WHOLE_NUMBERS,
 )
-from server.model.shape import Metadata, Tensor, whole_in
+from server.model.shape import Array, Metadata, Tensor, text_in, whole_in
 
 MAX_ENTRIES: Final = 10_000  # models have some dozens; llama.cpp compares each name with all before it
 MAX_TENSORS: Final = 20_000  # of the most layers that llama.cpp takes, 40 each
@@ -36,6 +37,9 @@ LEAST_ALIGNMENT: Final = 8
 NORM: Final = b"norm.weight"  # llama.cpp aborts on one of another type than F32, and files never have any
 WEIGHT: Final = b".weight"
 TABLE: Final = b"tid2eid"  # from tokens to experts, in DeepSeek 4
+RWKV: Final = "rwkv"
+ONE_BYTE: Final = re.compile(rb"[^\\]|\\(?:[^x]|x[0-9a-f]{2})", re.DOTALL)  # as its vocabulary writes them
+ESCAPED: Final = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ def _read(cursor: Cursor, file: Path, size: int) -> Header:
     tensors, end = _tensors(cursor, count, _alignment(cursor, metadata))
     if end > size:
         raise cursor.cut_off(end)
+    _vocabulary(cursor, metadata)
     return Header(size, metadata, tensors)
 
 
@@ -166,6 +171,23 @@ def _tensor(cursor: Cursor, name: bytes) -> tuple[Tensor, int]:
     if row % per_block:
         raise cursor.damaged(f"a row of its tensor {shown} has {row} elements, not a multiple of {per_block}")
     return Tensor(name.decode("utf-8", "replace"), tuple(sizes), math.prod(sizes) // per_block * block_bytes), offset
+
+
+def _vocabulary(cursor: Cursor, metadata: Metadata) -> None:
+    """With a token that begins with a byte that is no token, llama.cpp's RWKV tokenizer never comes to an end."""
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if text_in(metadata, "tokenizer.ggml.model") != RWKV or not isinstance(tokens, Array) or tokens.kind != STRING:
+        return
+    found = {_byte(token) for token in cursor.texts(tokens) if ONE_BYTE.fullmatch(token)}
+    if len(found) < 256:
+        raise cursor.damaged(f"its vocabulary of RWKV has {len(found)} of the 256 bytes")
+
+
+def _byte(token: bytes) -> bytes:
+    """The byte that a token of RWKV stands for."""
+    if token.startswith(b"\\x"):
+        return bytes.fromhex(token[2:].decode())
+    return ESCAPED.get(token[1:], token[-1:]) if token.startswith(b"\\") else token
 
 
 def _padded(position: int, alignment: int) -> int:

@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 
 from server.errors import ModelLoadError
-from server.model.gguf_facts import MAX_LAYERS
-from server.model.shape import BLOCK, Metadata, Tensor, text_in, whole_in
+from server.model.gguf_facts import MAX_EXPERTS, MAX_LAYERS
+from server.model.shape import BLOCK, Metadata, Tensor, numbers_in, text_in, whole_in
 
 
 def check(name: str, metadata: Metadata, tensors: Sequence[Tensor]) -> None:
     """Raise :class:`ModelLoadError` where parts of a header contradict each other. ``name`` is the file's."""
-    for problem in (_layers(metadata, tensors), _epsilons(metadata), _experts(metadata)):
+    for problem in (_layers(metadata, tensors), _epsilons(metadata), _experts(metadata), _heads(metadata)):
         if problem:
             raise ModelLoadError(f"{name} is damaged: {problem}.", "Download it again, or choose another file.")
 
@@ -40,5 +40,16 @@ def _epsilons(metadata: Metadata) -> str:
 
 def _experts(metadata: Metadata) -> str:
     architecture = text_in(metadata, "general.architecture")
-    all_of_them, used = (whole_in(metadata, f"{architecture}.expert{each}_count") for each in ("", "_used"))
-    return f"it claims to use {used} of {all_of_them} experts" if used > all_of_them else ""
+    experts = whole_in(metadata, f"{architecture}.expert_count")
+    used = max(numbers_in(metadata, f"{architecture}.expert_used_count"), default=0)
+    if experts > MAX_EXPERTS:
+        return f"it claims to have {experts} experts, {MAX_EXPERTS} are the most"
+    none_used = experts > 1 and not used  # a single expert is how some dense models say that they have none
+    return f"it claims to use {used} of {experts} experts" if used > experts or none_used else ""
+
+
+def _heads(metadata: Metadata) -> str:
+    architecture = text_in(metadata, "general.architecture")
+    width = whole_in(metadata, f"{architecture}.embedding_length")
+    heads = max(numbers_in(metadata, f"{architecture}.attention.head_count"), default=0)
+    return f"it claims to have {heads} heads for {width} numbers of a token" if width and heads > width else ""

@@ -33,10 +33,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Array:
-    """An array of the metadata: the type of its elements, how many it has, and the ``numbers`` of a short one."""
+    """An array of the metadata: the type of its elements, how many it has, where in the file they begin, and the
+    ``numbers`` of a short one."""
 
     kind: int
     length: int
+    at: int
     numbers: tuple[float, ...] = ()
 
 
@@ -50,6 +52,14 @@ def whole_in(metadata: Metadata, key: str, default: int = 0) -> int:
     """A whole number of the metadata, or ``default``."""
     value = metadata.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def numbers_in(metadata: Metadata, key: str) -> tuple[float, ...]:
+    """The number of the metadata, or the numbers where it has one for each layer; none if it has none."""
+    value = metadata.get(key)
+    if isinstance(value, Array):
+        return value.numbers
+    return (value,) if isinstance(value, int | float) else ()
 
 
 def shape_of(metadata: Metadata, tensors: Sequence[Tensor]) -> ModelShape:
@@ -131,7 +141,8 @@ def _head(facts: Metadata, what: str) -> int:
 
 def _each(facts: Metadata, key: str, layers: int) -> tuple[int, ...]:
     """A number for each layer, where the file may say one for all."""
-    value = facts.get(key)
-    numbers = value.numbers if isinstance(value, Array) else (value,) * max(layers, 1)
+    numbers = numbers_in(facts, key)
+    if len(numbers) == 1:
+        numbers *= max(layers, 1)
     whole = tuple(max(number, 0) if isinstance(number, int) else 0 for number in numbers)
     return whole + (0,) * (max(layers, 1) - len(whole))
