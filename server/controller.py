@@ -314,6 +314,7 @@ class Controller:
             self.settings = previous
             raise
         privacy.allow_texts(settings.logprompts)
+        privacy.warn()
         embeds = isinstance(header, ModelFile) and header.embeds
         self.embedder.load(embedder_command(settings, model_embeds=embeds), restart=settings.autorestart)
         if problem:

@@ -19,7 +19,8 @@ Input = str | tuple[int, ...] | Pair
 
 @dataclass(frozen=True)
 class LoadEmbedder:
-    """Load the embeddings model ``path``. A text may have up to ``context`` tokens; 0 leaves that to the model."""
+    """Load the embeddings model ``path``. A text may have up to ``context`` tokens; 0 leaves that to the model. Texts
+    may stand in the log with ``log_texts``."""
 
     path: str
     context: int
@@ -27,6 +28,7 @@ class LoadEmbedder:
     threads: int
     game_mode: bool = False
     low_priority: bool = False
+    log_texts: bool = False
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class LoadModel:
     reading less. ``cache_ram`` is in bytes, for prompts that fall out of the KV cache. ``draft_tokens`` are guessed
     ahead in each step, by ``draft_model`` or, without one, with ``prompt_lookup`` from the text so far.
     ``state_folder`` is where conversations are saved. With ``gpu_layers`` -1 as many go to the GPUs as leave
-    ``reserve`` bytes of their memory free.
+    ``reserve`` bytes of their memory free. Texts may stand in the log with ``log_texts``.
     """
 
     path: str
@@ -201,6 +201,7 @@ class LoadModel:
     low_priority: bool = False
     state_folder: str = ""
     reserve: int = 0
+    log_texts: bool = False
 
 
 @dataclass(frozen=True)

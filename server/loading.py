@@ -53,6 +53,7 @@ def load_command(settings: Settings) -> LoadModel:
         prompt_lookup=settings.promptlookup,
         game_mode=settings.gamemode,
         low_priority=settings.lowpriority or settings.gamemode,
+        log_texts=settings.logprompts,
         state_folder=os.path.abspath(settings.statedir or _default_state_folder()),
         reserve=int(settings.reservevram * GB),
     )
@@ -75,6 +76,7 @@ def embedder_command(settings: Settings, *, model_embeds: bool) -> LoadEmbedder 
         threads=settings.threads or _default_threads(game_mode=settings.gamemode),
         game_mode=settings.gamemode,
         low_priority=settings.lowpriority or settings.gamemode,
+        log_texts=settings.logprompts,
     )
 
 

@@ -22,15 +22,19 @@ _texts = logging.getLogger("tavernkeep.texts")
 
 
 def allow_texts(allowed: bool) -> None:
-    """Whether texts are logged from now on. While they are, the log says so."""
+    """Whether texts are logged by this process from now on."""
     _texts.setLevel(logging.INFO if allowed else logging.NOTSET)
-    if allowed:
-        _texts.warning(ON)
 
 
 def texts_allowed() -> bool:
-    """Whether texts are logged. They are not where nobody has said so, as in the engine process."""
+    """Whether texts are logged. They are not where nobody has said so."""
     return _texts.level == logging.INFO
+
+
+def warn() -> None:
+    """Say in the log that texts are logged, if they are."""
+    if texts_allowed():
+        _texts.warning(ON)
 
 
 def log_text(what: str, text: str | bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from server.errors import ModelLoadError
 from server.events import Constraint, ConstraintKind, EngineState, LoadModel
+from tests import tiny_models
 from tests.conftest import Server, engine_pid, read_to_end, settings_for_tests, wait_until
 
 CHAT: Any = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 3000, "stream": True}
@@ -37,6 +39,17 @@ def test_the_model_is_described_when_it_has_loaded(own_server: Server) -> None:
     assert model.trained_context == 8192
     assert model.parameters == 134_515_008
     assert "<|im_start|>" in model.chat_template
+
+
+def test_what_the_engine_says_of_a_model_stands_in_the_launchers_log(
+    own_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "mamba.gguf"
+    model.write_bytes(tiny_models.recurrent())
+    with caplog.at_level(logging.INFO, logger="tavernkeep"):
+        own_server.controller.start(settings_for_tests(model=str(model)))
+        own_server.wait_for(EngineState.READY)
+    assert "a prompt is read again unless it continues what was read last" in caplog.text
 
 
 def test_health_tells_loading_then_ready_and_progress_only_rises(own_server: Server) -> None:

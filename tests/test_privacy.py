@@ -279,6 +279,7 @@ def test_the_window_hears_that_prompts_are_logged(caplog: pytest.LogCaptureFixtu
     log.addHandler(window)
     try:
         privacy.allow_texts(True)
+        privacy.warn()
         assert [line.text for line in controller.poll_log()] == [privacy.ON]
     finally:
         privacy.allow_texts(False)

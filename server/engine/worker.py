@@ -98,9 +98,12 @@ class Worker:
 
     def run(self) -> NoReturn:
         """Load the model, then serve it until the launcher hangs up."""
-        logging.getLogger("tavernkeep").addHandler(_ToLauncher(self._send))
+        to_launcher = logging.getLogger("tavernkeep")
+        to_launcher.addHandler(_ToLauncher(self._send))
+        to_launcher.setLevel(logging.INFO)
         spec = pickle.load(self._commands)
         assert isinstance(spec, (LoadModel, LoadEmbedder))
+        privacy.allow_texts(spec.log_texts)
         # Started before the load, which may take minutes: the launcher may give up or end meanwhile.
         self._start(self._read_commands)
         if spec.low_priority:
