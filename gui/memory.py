@@ -18,6 +18,7 @@ import platformdirs
 
 from gui.view.form import Form, form_of
 from server import json_text
+from server.access import is_loopback
 from server.errors import SettingsError
 from server.settings import Settings, from_mapping
 from server.whole_file import whole_file
@@ -158,12 +159,18 @@ class Memory:
         models[settings.model] = _chosen(OF_A_MODEL, settings)
         self._kept["models"] = dict(list(models.items())[-MODELS_KEPT:])
         self._kept["all"] = _chosen(OF_ALL, settings)
+        if not is_loopback(settings.host):
+            self._kept["network_host"] = settings.host
         self._write()
 
     def form(self, given: Settings, starter_model: str) -> Form:
-        """The form that the window opens with."""
+        """The form that the window opens with. While only this PC may connect, it holds the address that was listened
+        on when others might: the choice to let them in again must not open more than before."""
         model = given.model or self.last_model or starter_model
-        return form_of(self.recall(given, model), starter_model)
+        form, network_host = form_of(self.recall(given, model), starter_model), self._kept.get("network_host")
+        if form.host == Settings().host and isinstance(network_host, str):
+            return replace(form, host=network_host)
+        return form
 
     def _table(self, name: str) -> dict[str, Any]:
         table = self._kept.get(name)

@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
 from gui.memory import MODELS_KEPT, Look, Memory
+from gui.view.access import Access
+from gui.view.form import settings_of
 from server.settings import Settings
 from tests.conftest import small_disk
 
@@ -46,6 +49,17 @@ def test_the_form_opens_with_the_last_model_while_its_file_is_there(file, tmp_pa
     assert memory.form(Settings(model=MODEL), "/starter").model == MODEL
     model.unlink()
     assert memory.form(Settings(), "/starter").model == "/starter"
+
+
+def test_who_lets_others_in_again_opens_no_more_than_before(file):
+    given = Settings(model=MODEL, password="x")
+    memory = Memory(file)
+    memory.keep(replace(given, host="192.168.1.5"))
+    memory.keep(given)
+    form = Memory(file).form(given, "")
+    assert settings_of(form, Settings()).host == "127.0.0.1"
+    assert settings_of(replace(form, access=Access.WITH_KEY.value), Settings()).host == "192.168.1.5"
+    assert Memory(file).form(replace(given, host="::1"), "").host == "::1"
 
 
 def test_the_look_is_remembered(file):

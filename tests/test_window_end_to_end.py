@@ -88,8 +88,10 @@ def test_chosen_addresses_and_a_web_page_are_let_in_and_no_others(app: Any) -> N
     app.launch.options.fields["alloworigins"].ticks[0].toggle()
     server = press_start(app)
     assert server.controller.settings.host == "0.0.0.0"
-    assert server.get("/v1/models", Origin="https://lite.koboldai.net").status == 200
-    assert server.get("/v1/models", Origin="https://agnai.chat").status == 403
+    allowed = server.get("/v1/models", Origin="https://lite.koboldai.net")
+    assert (allowed.status, allowed.headers["Access-Control-Allow-Origin"]) == (200, "https://lite.koboldai.net")
+    refused = server.get("/v1/models", Origin="https://agnai.chat")
+    assert (refused.status, refused.headers.get("Access-Control-Allow-Origin")) == (403, None)
     elsewhere = create_app(server.controller).test_client()
     for address, status in (("192.168.1.20", 200), ("192.168.1.21", 403)):
         reply = elsewhere.get("/v1/models", environ_overrides={"REMOTE_ADDR": address})

@@ -22,7 +22,8 @@ class WebPages(Row):
         self.grid_columnconfigure(1, weight=1)
         meaning = tr(
             "Other web pages are refused. One that is ticked, and whoever runs it, can use the model while it is open"
-            " in a browser, stop replies, and read and change saved stories. If there is a key, it must send that."
+            " in a browser, read and stop replies to clients that send no genkey, as many games do, and read and change"
+            " saved stories. If there is a key, it must send that; to change the model it needs the admin key."
         )
         Label(self, meaning, font=theme.SMALL, colour=theme.DIM, wraps=True).grid(
             columnspan=2, sticky="ew", pady=(0, 4)
