@@ -7,13 +7,13 @@ this user can read.
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
-import queue
+import os
 import secrets
+import socket
 import threading
 from collections.abc import Callable
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +24,13 @@ from server import json_text
 from server.whole_file import whole_file
 
 LOOPBACK: Final = "127.0.0.1"
-LONGEST_MESSAGE: Final = 8192
+LONGEST_MESSAGE: Final = 8192  # characters, more than any path has
+KEY_BYTES: Final = 32  # which arrive in one piece, or come from a stranger
+HEARD: Final = b"ok"
 PAUSE: Final = 0.1
-PATIENCE: Final = 5.0  # multiprocessing's connections know no limit of time
-# What happens where the file holds something else, or another program has the port by now. A number that is no port is
-# an OverflowError, and a greeting that is not multiprocessing's an AssertionError.
-NOBODY_THERE: Final = (
-    OSError, ValueError, KeyError, TypeError, OverflowError, EOFError, AssertionError, AuthenticationError,
-)  # fmt: skip
+PATIENCE: Final = 5.0
+# What happens where the file holds something else: a number that is no port is an OverflowError.
+NOBODY_THERE: Final = (OSError, ValueError, KeyError, TypeError, OverflowError)
 
 
 def default_folder() -> Path:
@@ -45,12 +44,12 @@ class Instance:
     def __init__(self, file: Path, woken: Callable[[str], None]) -> None:
         self._file = file
         self._woken = woken
-        self._key = secrets.token_bytes(32)
-        self._listener = Listener((LOOPBACK, 0), authkey=self._key)
+        self._key, self._answer = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)
+        self._door = socket.create_server((LOOPBACK, 0))
         self._closing = threading.Event()
-        where = json.dumps({"port": self._listener.address[1], "key": self._key.hex()})
+        where = {"port": self._door.getsockname()[1], "key": self._key.hex(), "answer": self._answer.hex()}
         with whole_file(file, private=True) as writing:
-            writing.write(where.encode())
+            writing.write(json.dumps(where).encode())
         threading.Thread(target=self._listen, name="instances", daemon=True).start()
 
     def close(self) -> None:
@@ -59,22 +58,29 @@ class Instance:
             return
         self._file.unlink(missing_ok=True)
         self._closing.set()
-        with contextlib.suppress(OSError, EOFError), Client(self._listener.address, authkey=self._key):
+        with contextlib.suppress(OSError), socket.create_connection(self._door.getsockname(), PATIENCE):
             pass  # a thread that waits for callers is not woken by closing the socket
-        self._listener.close()
+        self._door.close()
 
     def _listen(self) -> None:
         while not self._closing.is_set():
             try:
-                with self._listener.accept() as caller:
-                    if self._closing.is_set():
-                        return
-                    self._woken(caller.recv_bytes(LONGEST_MESSAGE).decode("utf-8", "surrogateescape"))
-                    caller.send_bytes(b"ok")
-            except (AuthenticationError, EOFError):
-                continue  # whoever it was does not know the key, or has gone
-            except OSError:  # somebody who speaks otherwise, such as a browser; or there are no more file handles
+                caller, _ = self._door.accept()
+                threading.Thread(target=self._hear, args=(caller,), name="caller", daemon=True).start()
+            except (OSError, RuntimeError):  # there are no more file handles, or threads
                 self._closing.wait(PAUSE)
+
+    def _hear(self, caller: socket.socket) -> None:
+        """What stands in the file proves both to each other. Whoever is silent or does not know it holds up nobody."""
+        with caller, contextlib.suppress(OSError, UnicodeDecodeError):
+            caller.settimeout(PATIENCE)
+            if self._closing.is_set() or not hmac.compare_digest(caller.recv(KEY_BYTES), self._key):
+                return
+            caller.sendall(self._answer)
+            with caller.makefile("rb") as words:
+                message = os.fsdecode(words.read(4 * LONGEST_MESSAGE))
+            self._woken(message)
+            caller.sendall(HEARD)
 
 
 def claim(message: str, woken: Callable[[str], None], folder: Path | None = None) -> Instance | None:
@@ -83,26 +89,21 @@ def claim(message: str, woken: Callable[[str], None], folder: Path | None = None
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "instance.json"
     with FileLock(folder / "instance.lock", timeout=2 * PATIENCE):
-        if _wake(file, message):
+        if _tell(file, message):
             return None
         return Instance(file, woken)
 
 
-def _wake(file: Path, message: str) -> bool:
-    """Whether there is a first one that heard the message. What a crashed one left behind does not count, nor one that
-    does not answer."""
-    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answers.put(_tell(file, message)), name="wake", daemon=True).start()
-    try:
-        return answers.get(timeout=PATIENCE)
-    except queue.Empty:
-        return False
-
-
 def _tell(file: Path, message: str) -> bool:
+    """Whether there is a first one that heard the message. What a crashed one left behind does not count, nor one that
+    does not answer, nor another program that has the port by now."""
     with contextlib.suppress(*NOBODY_THERE):
         where = json_text.loads(file.read_text("utf-8"))
-        with Client((LOOPBACK, where["port"]), authkey=bytes.fromhex(where["key"])) as first:
-            first.send_bytes(message.encode("utf-8", "surrogateescape")[:LONGEST_MESSAGE])
-            return first.recv_bytes(LONGEST_MESSAGE) == b"ok"
+        key, answer = bytes.fromhex(where["key"]), bytes.fromhex(where["answer"])
+        with socket.create_connection((LOOPBACK, where["port"]), PATIENCE) as first:
+            first.sendall(key)
+            if hmac.compare_digest(first.recv(KEY_BYTES), answer):
+                first.sendall(os.fsencode(message[:LONGEST_MESSAGE]))
+                first.shutdown(socket.SHUT_WR)
+                return first.recv(len(HEARD)) == HEARD
     return False
