@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,6 +267,8 @@ def test_a_folder_that_cannot_be_written_is_said(imitation, fetching, tmp_path):
     (tmp_path / "file").touch()
     fetching.start(only_file(imitation), str(tmp_path / "file"))
     assert "cannot be written" in ended(fetching).sentence
+    fetching.cancel(row_of(fetching).key)
+    until(lambda: all(thread.name != "discard" for thread in threading.enumerate()))
 
 
 def test_a_file_that_is_gone_is_said(imitation, fetching, tmp_path):
@@ -281,8 +284,25 @@ def test_a_file_that_is_no_model_is_said(imitation, fetching, tmp_path):
     assert "is not a GGUF file" in ended(fetching).sentence
 
 
-def test_a_path_in_the_repository_leads_to_no_other_folder(imitation, fetching, tmp_path):
-    imitation.files[REPOSITORY] = {"Q4/../../../tiny-Q4.gguf": WHOLE}
+@pytest.mark.parametrize(
+    "path",
+    ["Q4/../../../t.gguf", "/etc/t.gguf", "..\\..\\t.gguf", "C:t.gguf", "a\0.gguf", "a\n.gguf", "\ud800.gguf"],
+    ids=ascii,
+)
+def test_a_file_whose_name_would_lead_to_another_folder_is_not_offered(imitation, path):
+    imitation.files[REPOSITORY][path] = WHOLE
+    assert only_file(imitation).path == "tiny-Q4.gguf"
+
+
+def test_a_file_in_a_folder_of_the_repository_lies_under_its_name(imitation, fetching, tmp_path):
+    imitation.files[REPOSITORY] = {"Q4/tiny.gguf": WHOLE}
     fetching.start(only_file(imitation), str(tmp_path))
-    ended(fetching)
-    assert Path(row_of(fetching).path) == tmp_path / "tavern" / "Tiny-GGUF" / "tiny-Q4.gguf"
+    assert Path(ended(fetching).path) == tmp_path / "tavern" / "Tiny-GGUF" / "tiny.gguf"
+
+
+def test_a_file_longer_than_the_hub_said_is_given_up_before_it_fills_the_disk(imitation, fetching, tmp_path):
+    file = only_file(imitation)
+    imitation.files[REPOSITORY]["tiny-Q4.gguf"] = LARGE
+    fetching.start(file, str(tmp_path))
+    assert "tiny-Q4.gguf is longer than the hub said" in ended(fetching).sentence
+    assert all(path.stat().st_size <= file.size for path in tmp_path.rglob("*.gguf*"))

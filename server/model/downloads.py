@@ -6,6 +6,7 @@ addresses, its headers, and ``http_get``, which goes on from where a file ends.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -15,7 +16,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import platformdirs
 
@@ -163,7 +164,8 @@ class _Download:
         if thread:
             thread.join()
         for part in self._file.parts:
-            self._partial(part).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # such as in a folder that could not be made
+                self._partial(part).unlink()
 
     def _run(self, before: threading.Thread | None, token: str, stop: threading.Event) -> None:
         if before:
@@ -224,7 +226,7 @@ class _Download:
                 resume_size=stream.tell(),
                 headers=build_hf_headers(token=token or False),
                 expected_size=part.size,
-                tqdm_class=self._bar(stop),
+                tqdm_class=self._bar(part, stream, stop),
             )
             stream.flush()
             os.fsync(stream.fileno())
@@ -246,8 +248,8 @@ class _Download:
             raise DownloadError(f"{part.path} arrived damaged and was removed.", "Try again.")
         self._reach(DownloadPhase.RUNNING, stop)
 
-    def _bar(self, stop: threading.Event) -> type[Any]:
-        """The progress bar that ``http_get`` wants: it tells us instead of drawing itself."""
+    def _bar(self, part: HubPart, stream: BinaryIO, stop: threading.Event) -> type[Any]:
+        """The progress bar that ``http_get`` wants: it tells us, before it writes, instead of drawing itself."""
         from tqdm import tqdm  # type: ignore[import-untyped]
 
         download = self
@@ -258,6 +260,8 @@ class _Download:
 
             def update(self, n: float | None = 1) -> None:
                 _leave_if(stop)
+                if stream.tell() + int(n or 0) > part.size:
+                    raise DownloadError(f"{part.path} is longer than the hub said.", "Look into the repository again.")
                 download._advance(int(n or 0))
 
         return Bar

@@ -12,20 +12,20 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
+from server import json_text
 from server.errors import DownloadError, TavernkeepError
 from server.model.gguf import PART
 from server.snapshot import CatalogueEntry, HubFile, HubPart, HubRepository
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo
 
 CATALOGUE = Path(__file__).resolve().parent.parent.parent / "presets" / "models.json"
 MOST_FOUND = 50
 TIMEOUT = 20.0
 REPOSITORY = re.compile(r"(?:https?://[^/\s]+/)?([\w.-]+/[\w.-]+?)(?:/(?:tree|blob|resolve)/.*)?/?")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+LARGEST = 1 << 60  # of the numbers that are believed
+IN_NO_NAME = frozenset('\\:*?"<>|')  # on Windows; a path with a backslash would lead to another folder there
 
 log = logging.getLogger("tavernkeep")
 Result = TypeVar("Result")
@@ -48,10 +48,9 @@ def search(text: str, token: str = "", endpoint: str | None = None) -> tuple[Hub
     """Repositories with GGUF files, the most used ones first. Raises :class:`DownloadError`."""
 
     def ask() -> tuple[HubRepository, ...]:
-        found = _api(endpoint).list_models(
-            search=text.strip(), filter="gguf", sort="downloads", limit=MOST_FOUND, token=token or False
-        )
-        return tuple(HubRepository(each.id, each.downloads or 0, _licence(each), bool(each.gated)) for each in found)
+        wanted = {"search": text.strip(), "filter": "gguf", "sort": "downloads", "limit": MOST_FOUND}
+        found = _answer("models", wanted, token, endpoint)
+        return tuple(_repository(each) for each in _typed(found, list, [])[:MOST_FOUND])
 
     return told(ask, text)
 
@@ -60,13 +59,13 @@ def files(repository: str, token: str = "", endpoint: str | None = None) -> tupl
     """The models in a repository, small ones first; a split one is one. Raises :class:`DownloadError`."""
 
     def ask() -> tuple[HubFile, ...]:
-        info = _api(endpoint).model_info(repository, files_metadata=True, token=token or False, timeout=TIMEOUT)
-        parts = [
-            HubPart(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else "")
-            for each in info.siblings or ()
-            if each.rfilename.lower().endswith(".gguf") and not PurePosixPath(each.rfilename).name.startswith("mmproj")
-        ]
-        whole = [HubFile(repository, info.sha or "main", group) for group in _grouped(parts)]
+        from huggingface_hub.utils._validators import validate_repo_id
+
+        validate_repo_id(repository)
+        described = _answer(f"models/{repository}", {"blobs": True}, token, endpoint)
+        parts = [_part(each) for each in _field(described, "siblings", list, [])]
+        revision = _field(described, "sha", str, "") or "main"
+        whole = [HubFile(repository, revision, group) for group in _grouped(filter(_is_model, parts))]
         return tuple(sorted(whole, key=lambda file: file.size))
 
     found = told(ask, repository)
@@ -85,6 +84,7 @@ def told(ask: Callable[[], Result], what: str) -> Result:
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        OfflineModeIsEnabled,
         RemoteEntryNotFoundError,
         RepositoryNotFoundError,
     )
@@ -110,6 +110,8 @@ def told(ask: Callable[[], Result], what: str) -> Result:
         if status in (401, 403):
             raise DownloadError(f"The hub refused {what}.", "Check the token.") from None
         raise DownloadError(f"The hub answered with an error ({status}).", "Try again later.") from None
+    except OfflineModeIsEnabled:
+        raise DownloadError("HF_HUB_OFFLINE is set: nobody asks the hub.", "Start without that variable.") from None
     except (OSError, TavernkeepError):
         raise
     except Exception as error:  # its HTTP library has a family of errors of its own
@@ -117,14 +119,65 @@ def told(ask: Callable[[], Result], what: str) -> Result:
         raise DownloadError("The hub did not answer.", "Check the internet connection, and try again.") from None
 
 
-def _api(endpoint: str | None) -> HfApi:
-    from huggingface_hub import HfApi
+def _answer(path: str, wanted: dict[str, Any], token: str, endpoint: str | None) -> Any:
+    """What the hub says. The library's own questions wait for ever, or believe any answer."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
-    return HfApi(endpoint=endpoint, token=False)
+    address, headers = f"{endpoint or constants.ENDPOINT}/api/{path}", build_hf_headers(token=token or False)
+    answer = get_session().get(address, params=wanted, headers=headers, timeout=TIMEOUT)
+    hf_raise_for_status(answer)
+    try:
+        return json_text.loads(answer.content)
+    except ValueError:
+        raise _strange() from None
 
 
-def _licence(info: ModelInfo) -> str:
-    return next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), "")
+def _repository(described: Any) -> HubRepository:
+    licences = (tag for tag in _field(described, "tags", list, []) if str(tag).startswith("license:"))
+    return HubRepository(
+        _field(described, "id", str),
+        _field(described, "downloads", int, 0),
+        str(next(licences, "")).removeprefix("license:"),
+        bool(described.get("gated")),
+    )
+
+
+def _part(described: Any) -> HubPart:
+    stored = _field(described, "lfs", dict, {})
+    sha256 = _field(stored, "sha256", str) if stored else ""
+    if stored and not SHA256.fullmatch(sha256):
+        raise _strange()
+    return HubPart(_field(described, "rfilename", str), _field(described, "size", int, 0), sha256)
+
+
+def _field(described: Any, name: str, kind: type[Result], otherwise: Result | None = None) -> Result:
+    """A field of an answer; ``otherwise`` where it is left out."""
+    return _typed(_typed(described, dict).get(name), kind, otherwise)
+
+
+def _typed(value: Any, kind: type[Result], otherwise: Result | None = None) -> Result:
+    if value is None and otherwise is not None:
+        return otherwise
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value <= LARGEST):
+        raise _strange()
+    return value
+
+
+def _strange() -> DownloadError:
+    return DownloadError(
+        "What answered is not the hub.",
+        "Check the internet connection: some networks want you to sign in first.",
+    )
+
+
+def _is_model(part: HubPart) -> bool:
+    """Whether a file is a model, and its name is that of a file below the repository on any system."""
+    path = PurePosixPath(part.path)
+    stays = part.path.isprintable() and not IN_NO_NAME & set(part.path)
+    stays = stays and not path.is_absolute() and ".." not in path.parts
+    return stays and part.path.lower().endswith(".gguf") and not path.name.startswith("mmproj")
 
 
 def _grouped(parts: Iterable[HubPart]) -> list[tuple[HubPart, ...]]:
