@@ -60,7 +60,9 @@ def host_names(text: str) -> frozenset[str]:
     names = frozenset(entry.lower() for entry in entries(text))
     for name in sorted(names):
         if not HOST_NAME.fullmatch(name):
-            raise SettingsError(f"allowhosts: {name!r} is not the name of a PC.", "Write for example gaming-pc.local.")
+            raise SettingsError(
+                f"allowhosts: {shown(name)} is not the name of a PC.", "Write for example gaming-pc.local."
+            )
     return names
 
 
@@ -71,7 +73,7 @@ def web_origins(text: str) -> frozenset[str]:
     for origin in origins:
         if not WEB_ORIGIN.fullmatch(origin):
             raise SettingsError(
-                f"alloworigins: {origin!r} is not the beginning of a web page's address.",
+                f"alloworigins: {shown(origin)} is not the beginning of a web page's address.",
                 "Write for example https://lite.koboldai.net, page by page.",
             )
     return frozenset(origin.removesuffix(f":{USUAL_PORTS[origin.partition(':')[0]]}") for origin in origins)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from server import VERSION, kcpps
-from server.errors import SettingsError
+from server.errors import SettingsError, in_a_line
 from server.settings import Settings, from_mapping, rule_of
 
 # Flags of KoboldCpp that Tavernkeep does not have, by how many values follow them: people's scripts keep starting.
@@ -91,7 +91,7 @@ def _with_bare_values(arguments: ReadOnly[str]) -> list[str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One sentence."""
-        sentence = message[:1].upper() + message[1:]
+        sentence = in_a_line(message[:1].upper() + message[1:])
         raise SettingsError(f"{sentence.rstrip('.')}.", "--help lists the flags.")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 LONGEST_SHOWN = 80  # characters
+LONGEST_LINE = 500
 
 
 class TavernkeepError(Exception):
@@ -130,6 +131,12 @@ class ModelLoadError(TavernkeepError):
     """A model file that cannot be loaded."""
 
     code = "model_load_failed"
+
+
+def in_a_line(text: str) -> str:
+    """A text of others in a sentence: in one line, of a length to read, and with what does not print spelled out."""
+    spelled = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return spelled if len(spelled) <= LONGEST_LINE else f"{spelled[:LONGEST_LINE]}..."
 
 
 def shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server import json_text
-from server.errors import SettingsError
+from server.errors import SettingsError, in_a_line
 from server.settings import Settings, rule_of
 from server.whole_file import whole_file
 
@@ -27,14 +27,19 @@ def load(path: str) -> dict[str, Any]:
 
     Raises :class:`SettingsError` when the file is missing or no JSON object.
     """
+    named = in_a_line(path)
     try:
-        loaded = json_text.loads(Path(path).read_text("utf-8-sig"))
+        content = Path(path).read_bytes()
     except OSError as error:
-        raise SettingsError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+        raise SettingsError(f"The configuration {named} cannot be read: {error.strerror}.") from None
+    except ValueError:  # a path that no system has
+        raise SettingsError(f"The configuration {named} cannot be read: no file has such a name.") from None
+    try:
+        loaded = json_text.loads(content.decode("utf-8-sig"))
     except ValueError as error:
-        raise SettingsError(f"The configuration {path} is not valid JSON: {error}.") from None
+        raise SettingsError(f"The configuration {named} is not valid JSON: {error}.") from None
     if not isinstance(loaded, dict):
-        raise SettingsError(f"The configuration {path} must hold a JSON object.")
+        raise SettingsError(f"The configuration {named} must hold a JSON object.")
     return _settings_in(loaded)
 
 

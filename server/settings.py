@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server import access, json_text
-from server.errors import OpenToAll, SettingsError, shown
+from server.errors import OpenToAll, SettingsError, in_a_line, shown
 
 KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -408,6 +408,6 @@ def _check_exposure(settings: Settings) -> None:
     networks = access.client_networks(settings.allowclients)
     if not access.is_loopback(settings.host) and not settings.password and not networks:
         raise OpenToAll(
-            f"--host {settings.host} opens the server to your network.",
+            f"--host {in_a_line(settings.host)} opens the server to your network.",
             "Set --password KEY as well, or, for clients that cannot send a key, --allowclients with their addresses.",
         )

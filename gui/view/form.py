@@ -119,7 +119,10 @@ def _check_field(name: str, value: str) -> None:
 def model_path(typed: str) -> str:
     """The path a person meant: without the quotes that "Copy as path" adds, with ``~`` spelled out."""
     path = typed.strip().strip('"').strip()
-    return os.path.expanduser(path) if path else ""
+    try:
+        return os.path.expanduser(path)
+    except ValueError:  # no user has such a name
+        return path
 
 
 def context_stops(trained_context: int) -> tuple[int, ...]:

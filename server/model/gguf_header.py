@@ -61,7 +61,7 @@ def read(file: Path) -> Header:
             raise ModelLoadError(f"{file} is a device or a pipe, not a file.", "Choose a .gguf file.")
         with file.open("rb") as stream:
             return _read(Cursor(stream, file, status.st_size), file, status.st_size)
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeEncodeError):  # some names no file can have
         raise ModelLoadError(f"There is no file {file}.", "Check the path of the model.") from None
     except OSError as error:
         raise ModelLoadError(f"{file} cannot be read: {error.strerror}.", "Check the path of the model.") from None
