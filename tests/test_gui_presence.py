@@ -7,8 +7,6 @@ import queue
 import socket
 import subprocess
 import sys
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,8 @@ from gui import autostart
 from gui.instance import claim
 from gui.memory import Habits, Memory, OnClose
 from gui.view.looks import Page
+from server import kcpps
+from server.settings import from_mapping
 from tests.fake_controller import READY
 from tests.window import app, controller, open_window, shown, wait_until
 
@@ -132,15 +132,18 @@ def test_what_a_crashed_one_left_behind_does_not_count(tmp_path, left):
 def test_a_first_one_that_does_not_answer_does_not_hold_up_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr("gui.instance.PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        (tmp_path / "instance.json").write_text(json.dumps({"port": silent.getsockname()[1], "key": "00"}))
+        where = {"port": silent.getsockname()[1], "key": "00", "answer": "01"}
+        (tmp_path / "instance.json").write_text(json.dumps(where))
         first = claim("", print, tmp_path)
     assert first is not None
     first.close()
 
 
 def test_a_stranger_is_not_heard_and_does_no_harm(instance, tmp_path):
-    with pytest.raises(AuthenticationError), Client(instance._listener.address, authkey=b"guess"):
-        pass
+    where = json.loads((tmp_path / "instance.json").read_text())
+    with socket.create_connection(("127.0.0.1", where["port"]), timeout=10) as stranger:
+        stranger.sendall(b"guess")
+        assert stranger.recv(100) == b""
     assert claim("again", print, tmp_path) is None
     assert instance.heard.get(timeout=10) == "again"
     assert (tmp_path / "instance.json").stat().st_mode & 0o777 == 0o600
@@ -153,6 +156,25 @@ def test_a_woken_window_comes_back_and_shows_the_model(app):
     wait_until(app, lambda: app.launch.model_entry.get() == "/models/woken.gguf")
     assert app.root.state() == "normal"
     assert app.navigation.page is Page.LAUNCH
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["a\0b.gguf", "a\nb.gguf", "\udcff.gguf", "~\0/x.gguf", "~\udcff", "x" * 8192, " ", '"', "\0.kcpps", "\n.kcpps"],
+    ids=lambda message: ascii(message)[:20],
+)
+def test_a_window_woken_with_an_odd_message_answers_the_next(app, controller, message):
+    app.presence.wake(message)
+    app.presence.wake("/models/next.gguf")
+    wait_until(app, lambda: app.launch.model_entry.get() == "/models/next.gguf")
+    assert app.navigation.page is Page.LAUNCH
+    assert controller.calls.count(f"import {message}") == message.endswith(".kcpps")
+
+
+def test_a_window_shows_why_an_odd_configuration_cannot_be_used(app, controller, monkeypatch):
+    monkeypatch.setattr(controller, "import_settings", lambda path: from_mapping(kcpps.load(path)))
+    app.presence.wake("\0.kcpps")
+    wait_until(app, lambda: "no file has such a name" in app._notice)
 
 
 def test_a_woken_window_uses_the_settings_of_a_configuration(app, controller):
