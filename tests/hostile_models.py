@@ -266,6 +266,8 @@ def odd_vocabularies(base: Ingredients) -> dict[str, Ingredients]:
     every_byte = [repr(bytes([byte]))[2:-1].encode() for byte in range(256)]
     for name, texts in {"with all bytes": every_byte, "that never ends a line": [b"\\n\\n"] * 256}.items():
         made[f"rwkv {name}"] = rwkv.having(tokenizer__ggml__tokens=(ARRAY, (STRING, [b"<s>", b"<a>", b"<b>", *texts])))
+    endless = made["rwkv that never ends a line"]
+    made["rwkv with a zero behind it"] = endless.having(tokenizer__ggml__model=(STRING, b"rwkv\0x"))
     bpe = base.having(tokenizer__ggml__model=(STRING, b"gpt2"))
     merges = (ARRAY, (STRING, [b"a b", b"", b"x", b" " * 1000]))
     made["gpt2 with merges that are none"] = bpe.having(tokenizer__ggml__merges=merges)

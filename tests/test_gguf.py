@@ -345,11 +345,12 @@ def test_tensors_that_cannot_be_are_refused(refusal, tensors, what):
 
 def fact(**facts: int | list[int]) -> dict[str, tuple[int, Any]]:
     """The metadata of a model of two layers; names have two underscores for a dot."""
-    named = {f"llama.{name.replace('__', '.')}": value for name, value in (("block_count", 2), *facts.items())}
-    listed = {
-        key: (ARRAY, (UINT32, value)) if isinstance(value, list) else (UINT32, value) for key, value in named.items()
-    }
-    return {"general.architecture": (STRING, "llama"), **listed}
+    named = {f"llama.{name.replace('__', '.')}": typed(value) for name, value in {"block_count": 2, **facts}.items()}
+    return {"general.architecture": (STRING, "llama"), **named}
+
+
+def typed(value: int | list[int]) -> tuple[int, Any]:
+    return (ARRAY, (UINT32, value)) if isinstance(value, list) else (UINT32, value)
 
 
 @pytest.mark.parametrize(
@@ -366,6 +367,12 @@ def fact(**facts: int | list[int]) -> dict[str, tuple[int, Any]]:
         (fact(expert_count=8, expert_used_count=[2, 9]), "to use 9 of 8 experts"),
         (fact(expert_count=8, expert_used_count=0), "to use 0 of 8 experts"),
         (fact(expert_count=8), "to use 0 of 8 experts"),
+        (fact(expert_count=8, expert_used_count=2, expert_group_count=8), "to use 0 of 8 groups of 8 experts"),
+        (fact(expert_count=8, expert_used_count=2, expert_group_count=3, expert_group_used_count=1), "of 3 groups"),
+        (fact(expert_count=8, expert_used_count=2, expert_group_count=4, expert_group_used_count=4), "use 4 of 4"),
+        (fact(expert_group_count=1), "of 1 groups of 0 experts"),
+        ({"a\0b": (UINT32, 0)}, r"'a\x00b', has a zero in it"),
+        (fact(block_count=513) | {"general.architecture": (STRING, "llama\0x")}, "513 layers, 512 are the most"),
         (fact(embedding_length=64, attention__head_count=65), "65 heads for 64 numbers of a token"),
         (fact(embedding_length=64, attention__head_count=[1, 2**32 - 1]), "4294967295 heads for 64"),
     ],
@@ -399,9 +406,23 @@ def test_a_vocabulary_of_millions_is_read_in_seconds(inspect):
     assert inspect(raw_entry("general.name", ARRAY, many)).name == ""
 
 
-@pytest.mark.parametrize("metadata", [fact(expert_count=1, expert_used_count=0), fact(attention__head_count=[0, 0])])
-def test_what_dense_and_recurrent_models_say_of_experts_and_heads_is_no_damage(inspect, metadata):
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        fact(expert_count=1, expert_used_count=0),
+        fact(expert_count=64, expert_used_count=6, expert_group_count=1, expert_group_used_count=1),
+        fact(expert_count=256, expert_used_count=8, expert_group_count=8, expert_group_used_count=4),
+        fact(attention__head_count=[0, 0]),
+    ],
+)
+def test_what_real_models_say_of_experts_and_heads_is_no_damage(inspect, metadata):
     assert inspect(tiny(metadata, [], data_bytes=0)).layers == 2
+
+
+EXPERTS = fact(
+    embedding_length=64, attention__head_count=8, expert_count=8, expert_used_count=2, expert_group_count=4,
+    expert_group_used_count=2,
+)  # fmt: skip
 
 
 def rwkv(tokens: list[Any]) -> bytes:
@@ -463,7 +484,9 @@ def test_a_part_that_its_name_does_not_fit_is_refused(tmp_path, name, own, what)
 @given(data=st.data())
 def test_no_damage_to_the_header_raises_anything_but_a_sentence(data, tmp_path, starter_model):
     with starter_model.open("rb") as stream:
-        content = bytearray(stream.read(4096) if data.draw(st.booleans()) else tiny())
+        started = stream.read(4096)
+    contents = (started, tiny(), tiny(EXPERTS, [], data_bytes=0), rwkv(RWKV_BYTES))
+    content = bytearray(data.draw(st.sampled_from(contents)))
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=6)):
         content[position] = data.draw(st.integers(0, 255))
     file = tmp_path / "damaged.gguf"
@@ -472,6 +495,21 @@ def test_no_damage_to_the_header_raises_anything_but_a_sentence(data, tmp_path, 
     with contextlib.suppress(ModelLoadError):
         gguf.inspect(str(file))
     assert time.perf_counter() - began < 2
+
+
+NUMBERS = st.sampled_from((0, 1, 2, 8, 1024, 1025, 2**32 - 1))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(sorted(EXPERTS)), NUMBERS | st.lists(NUMBERS, max_size=3)))
+def test_no_counts_that_contradict_each_other_raise_anything_but_a_sentence(tmp_path, counts):
+    listed = {
+        key: (ARRAY, (UINT32, value)) if isinstance(value, list) else (UINT32, value) for key, value in counts.items()
+    }
+    file = tmp_path / "odd.gguf"
+    file.write_bytes(tiny(EXPERTS | listed, [], data_bytes=0))
+    with contextlib.suppress(ModelLoadError):
+        gguf.inspect(str(file))
 
 
 def one_tensor(name: str, kind: int) -> bytes:

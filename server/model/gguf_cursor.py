@@ -19,6 +19,11 @@ MAX_KEPT_ARRAY: Final = 512  # numbers for each layer; longer arrays are vocabul
 CHUNK: Final = 1024 * 1024
 
 
+def until_zero(text: bytes) -> bytes:
+    """A text as llama.cpp takes it: it ends at the first zero."""
+    return text.partition(b"\0")[0]
+
+
 class Cursor:
     """Every read is checked against the file's ``size``; raises :class:`ModelLoadError`."""
 
@@ -81,12 +86,11 @@ class Cursor:
         return Array(kind, length, at, kept)
 
     def texts(self, array: Array) -> Iterator[bytes]:
-        """The texts of an array that was passed, as llama.cpp takes them: up to the first zero. The cursor stays behind
-        the last one."""
+        """The texts of an array that was passed, as llama.cpp takes them. The cursor stays behind the last one."""
         self._stream.seek(array.at)
         self.at = array.at
         for _ in range(array.length):
-            yield self.take(self.count("<Q", MAX_STRING, "characters")).split(b"\0")[0]
+            yield until_zero(self.take(self.count("<Q", MAX_STRING, "characters")))
 
     def damaged(self, what: str) -> ModelLoadError:
         """Why the file cannot be used, where only another copy of it helps."""

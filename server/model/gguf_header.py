@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from server.errors import ModelLoadError
-from server.model.gguf_cursor import Cursor
+from server.model.gguf_cursor import Cursor, until_zero
 from server.model.gguf_facts import (
     ARRAY,
     BLOCKS,
@@ -92,6 +92,8 @@ def _metadata(cursor: Cursor, count: int) -> Metadata:
         key = cursor.text()
         if not key:
             raise cursor.damaged("an entry of its metadata has no name")
+        if b"\0" in key:
+            raise cursor.damaged(f"the name of an entry of its metadata, {_quoted(key)}, has a zero in it")
         if key in seen:
             raise cursor.damaged(f"its metadata has two entries named {_quoted(key)}")
         seen.add(key)
@@ -106,7 +108,7 @@ def _value(cursor: Cursor, kind: int) -> object:
     if kind in SCALARS:
         return cursor.value(kind)
     if kind == STRING:
-        return cursor.text().decode("utf-8", "replace")
+        return until_zero(cursor.text()).decode("utf-8", "replace")
     if kind == ARRAY:
         return cursor.array()
     raise cursor.damaged(f"it holds a value of the unknown type {kind}")
@@ -129,7 +131,7 @@ def _tensors(cursor: Cursor, count: int, alignment: int) -> tuple[list[Tensor], 
         name = cursor.text()
         if len(name) >= MAX_NAME:
             raise cursor.damaged(f"the name of a tensor has {len(name)} characters, {MAX_NAME - 1} are the most")
-        name = name.split(b"\0")[0]  # where llama.cpp ends it
+        name = until_zero(name)
         if name in seen:
             raise cursor.damaged(f"it has two tensors named {_quoted(name)}")
         seen.add(name)

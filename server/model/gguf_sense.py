@@ -45,7 +45,13 @@ def _experts(metadata: Metadata) -> str:
     if experts > MAX_EXPERTS:
         return f"it claims to have {experts} experts, {MAX_EXPERTS} are the most"
     none_used = experts > 1 and not used  # a single expert is how some dense models say that they have none
-    return f"it claims to use {used} of {experts} experts" if used > experts or none_used else ""
+    if used > experts or none_used:
+        return f"it claims to use {used} of {experts} experts"
+    groups, used = (whole_in(metadata, f"{architecture}.expert_group{each}_count") for each in ("", "_used"))
+    odd = groups > 1 and (experts % groups or not 0 < used < groups)
+    if groups and (groups >= experts or odd):
+        return f"it claims to use {used} of {groups} groups of {experts} experts"
+    return ""
 
 
 def _heads(metadata: Metadata) -> str:
