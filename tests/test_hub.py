@@ -286,7 +286,17 @@ def test_a_file_that_is_no_model_is_said(imitation, fetching, tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    ["Q4/../../../t.gguf", "/etc/t.gguf", "..\\..\\t.gguf", "C:t.gguf", "a\0.gguf", "a\n.gguf", "\ud800.gguf"],
+    [
+        "Q4/../../../t.gguf",
+        "/etc/t.gguf",
+        "..\\..\\t.gguf",
+        "C:t.gguf",
+        "a/NUL.gguf",
+        "com1.gguf",
+        "a\0.gguf",
+        "a\n.gguf",
+        "\ud800.gguf",
+    ],
     ids=ascii,
 )
 def test_a_file_whose_name_would_lead_to_another_folder_is_not_offered(imitation, path):
@@ -297,7 +307,24 @@ def test_a_file_whose_name_would_lead_to_another_folder_is_not_offered(imitation
 def test_a_file_in_a_folder_of_the_repository_lies_under_its_name(imitation, fetching, tmp_path):
     imitation.files[REPOSITORY] = {"Q4/tiny.gguf": WHOLE}
     fetching.start(only_file(imitation), str(tmp_path))
-    assert Path(ended(fetching).path) == tmp_path / "tavern" / "Tiny-GGUF" / "tiny.gguf"
+    assert Path(ended(fetching).path) == tmp_path / "tavern" / "Tiny-GGUF" / "Q4" / "tiny.gguf"
+
+
+def test_files_of_one_name_in_two_folders_are_two(imitation, fetching, tmp_path):
+    imitation.files[REPOSITORY] = {"8B/tiny.gguf": WHOLE, "70B/tiny.gguf": LARGE}
+    for file in fetching.files(REPOSITORY):
+        fetching.start(file, str(tmp_path))
+    until(lambda: all(row.phase is DownloadPhase.DONE for row in fetching.rows()))
+    assert {path.parent.name: path.stat().st_size for path in tmp_path.rglob("*.gguf")} == {
+        "8B": len(WHOLE),
+        "70B": len(LARGE),
+    }
+
+
+def test_a_file_that_only_the_hubs_own_tools_can_fetch_is_said_to_be_one(imitation, fetching, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", len(WHOLE) - 1)
+    fetching.start(only_file(imitation), str(tmp_path))
+    assert "is sent to the hub's own tools only" in ended(fetching).sentence
 
 
 def test_a_file_longer_than_the_hub_said_is_given_up_before_it_fills_the_disk(imitation, fetching, tmp_path):

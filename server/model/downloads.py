@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import platformdirs
@@ -211,15 +211,23 @@ class _Download:
                 self._fetch(part, token, stop)
 
     def _fetch(self, part: HubPart, token: str, stop: threading.Event) -> None:
-        from huggingface_hub import hf_hub_url
+        from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils._headers import build_hf_headers
 
+        if part.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+            most = f"{constants.MAX_HTTP_DOWNLOAD_SIZE / 1e9:.0f} GB"
+            raise DownloadError(
+                f"{part.path} is larger than {most}, and is sent to the hub's own tools only.",
+                "Choose a smaller file, or one in several parts.",
+            )
         partial = self._partial(part)
+        partial.parent.mkdir(parents=True, exist_ok=True)
         url = hf_hub_url(self._file.repository, part.path, revision=self._file.revision, endpoint=self._endpoint)
         with partial.open("ab") as stream:
             if stream.tell() > part.size:
-                stream.truncate(0)
+                stream.seek(0)
+                stream.truncate()
             http_get(
                 url,
                 stream,
@@ -284,11 +292,11 @@ class _Download:
         return min(partial.stat().st_size, part.size) if partial.exists() else 0
 
     def _target(self, part: HubPart) -> Path:
-        return self._folder / PurePosixPath(part.path).name
+        return self._folder / part.path
 
     def _partial(self, part: HubPart) -> Path:
         """What is not whole yet. The checksum in its name keeps another state of the repository apart."""
-        return self._folder / f"{PurePosixPath(part.path).name}.{part.sha256[:8] or part.size}.part"
+        return self._folder / f"{part.path}.{part.sha256[:8] or part.size}.part"
 
 
 def _leave_if(stop: threading.Event) -> None:

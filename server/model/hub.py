@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -25,7 +26,9 @@ TIMEOUT = 20.0
 REPOSITORY = re.compile(r"(?:https?://[^/\s]+/)?([\w.-]+/[\w.-]+?)(?:/(?:tree|blob|resolve)/.*)?/?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 1 << 60  # of the numbers that are believed
+MOST_BYTES = 16 << 20  # of an answer; a repository with 5000 files has 2 MB
 IN_NO_NAME = frozenset('\\:*?"<>|')  # on Windows; a path with a backslash would lead to another folder there
+DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)  # likewise, in every folder
 
 log = logging.getLogger("tavernkeep")
 Result = TypeVar("Result")
@@ -126,10 +129,15 @@ def _answer(path: str, wanted: dict[str, Any], token: str, endpoint: str | None)
     from huggingface_hub.utils._http import get_session, hf_raise_for_status
 
     address, headers = f"{endpoint or constants.ENDPOINT}/api/{path}", build_hf_headers(token=token or False)
-    answer = get_session().get(address, params=wanted, headers=headers, timeout=TIMEOUT)
-    hf_raise_for_status(answer)
+    content, until = bytearray(), time.monotonic() + TIMEOUT
+    with get_session().stream("GET", address, params=wanted, headers=headers, timeout=TIMEOUT) as answer:
+        for piece in answer.iter_bytes():
+            content += piece
+            if len(content) > MOST_BYTES or time.monotonic() > until:
+                raise _strange()
+        hf_raise_for_status(answer)
     try:
-        return json_text.loads(answer.content)
+        return json_text.loads(bytes(content))
     except ValueError:
         raise _strange() from None
 
@@ -177,6 +185,7 @@ def _is_model(part: HubPart) -> bool:
     path = PurePosixPath(part.path)
     stays = part.path.isprintable() and not IN_NO_NAME & set(part.path)
     stays = stays and not path.is_absolute() and ".." not in path.parts
+    stays = stays and not any(DEVICES.fullmatch(name) for name in path.parts)
     return stays and part.path.lower().endswith(".gguf") and not path.name.startswith("mmproj")
 
 
