@@ -318,7 +318,7 @@ class App:
 
     def _imported(self, settings: Settings) -> None:
         """The settings of a file, which keep the model if it names none."""
-        form = form_of(settings, self.launch.form.model)
+        form = self._memory.form_of(settings, self.launch.form.model)
         self._filled_for = model_path(form.model)
         self._context_chosen = True
         self.launch.fill(form)

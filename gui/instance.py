@@ -1,7 +1,7 @@
 """One window for each user: a second start wakes the first one, hands it the file it was given, and ends.
 
-The first one listens on a free port of this PC; where, and the key that a caller must know, lies in a file that only
-this user can read.
+The first one listens on a free port of this PC; where, and by what both know each other, lies in a file that only this
+user can read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ LONGEST_MESSAGE: Final = 8192  # characters, more than any path has
 KEY_BYTES: Final = 32  # which arrive in one piece, or come from a stranger
 HEARD: Final = b"ok"
 PAUSE: Final = 0.1
-PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0  # with each step of a call
+MOST_CALLERS: Final = 500  # at a time
 # What happens where the file holds something else: a number that is no port is an OverflowError.
 NOBODY_THERE: Final = (OSError, ValueError, KeyError, TypeError, OverflowError)
 
@@ -47,6 +48,7 @@ class Instance:
         self._key, self._answer = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)
         self._door = socket.create_server((LOOPBACK, 0))
         self._closing = threading.Event()
+        self._room = threading.Semaphore(MOST_CALLERS)
         where = {"port": self._door.getsockname()[1], "key": self._key.hex(), "answer": self._answer.hex()}
         with whole_file(file, private=True) as writing:
             writing.write(json.dumps(where).encode())
@@ -64,14 +66,22 @@ class Instance:
 
     def _listen(self) -> None:
         while not self._closing.is_set():
+            self._room.acquire()
             try:
                 caller, _ = self._door.accept()
                 threading.Thread(target=self._hear, args=(caller,), name="caller", daemon=True).start()
             except (OSError, RuntimeError):  # there are no more file handles, or threads
+                self._room.release()
                 self._closing.wait(PAUSE)
 
     def _hear(self, caller: socket.socket) -> None:
         """What stands in the file proves both to each other. Whoever is silent or does not know it holds up nobody."""
+        try:
+            self._answer_to(caller)
+        finally:
+            self._room.release()
+
+    def _answer_to(self, caller: socket.socket) -> None:
         with caller, contextlib.suppress(OSError, UnicodeDecodeError):
             caller.settimeout(PATIENCE)
             if self._closing.is_set() or not hmac.compare_digest(caller.recv(KEY_BYTES), self._key):
@@ -88,7 +98,7 @@ def claim(message: str, woken: Callable[[str], None], folder: Path | None = None
     folder = folder or default_folder()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "instance.json"
-    with FileLock(folder / "instance.lock", timeout=2 * PATIENCE):
+    with FileLock(folder / "instance.lock", timeout=4 * PATIENCE):  # each step of the one before has that time
         if _tell(file, message):
             return None
         return Instance(file, woken)

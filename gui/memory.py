@@ -164,10 +164,14 @@ class Memory:
         self._write()
 
     def form(self, given: Settings, starter_model: str) -> Form:
-        """The form that the window opens with. While only this PC may connect, it holds the address that was listened
-        on when others might: the choice to let them in again must not open more than before."""
+        """The form that the window opens with."""
         model = given.model or self.last_model or starter_model
-        form, network_host = form_of(self.recall(given, model), starter_model), self._kept.get("network_host")
+        return self.form_of(self.recall(given, model), starter_model)
+
+    def form_of(self, settings: Settings, starter_model: str) -> Form:
+        """The form for ``settings``. While only this PC may connect, it holds the address that was listened on when
+        others might: the choice to let them in again must not open more than before."""
+        form, network_host = form_of(settings, starter_model), self._kept.get("network_host")
         if form.host == Settings().host and isinstance(network_host, str):
             return replace(form, host=network_host)
         return form

@@ -304,7 +304,7 @@ class Settings:
     hangtimeout: int = _setting(
         300,
         "Seconds without a sign of life, while replies are wanted, after which the engine counts as hung; 0 never."
-        " Counting tokens has a minute.",
+        " Short questions, such as counting tokens, have a minute.",
         minimum=0,
         maximum=86400,
     )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
 from gui.memory import Memory
+from gui.view.form import Form
 from server import json_text, kcpps
 from server.api import sse
 from server.engine.llama import gbnf
@@ -148,7 +149,9 @@ def test_any_bytes_are_a_configuration_or_a_sentence(tmp_path: Path, content: by
 @quickly
 @given(
     st.dictionaries(
-        st.sampled_from(("models", "all", "habits", "folders", "appearance", "scale", "download_folder")),
+        st.sampled_from(
+            ("models", "all", "habits", "folders", "appearance", "scale", "download_folder", "network_host")
+        ),
         json_with(st.sampled_from(("/m.gguf", "port", "host", "on_close", "minimised", "contextsize"))),
         max_size=4,
     )
@@ -158,6 +161,7 @@ def test_whatever_the_windows_memory_holds_the_window_opens(tmp_path: Path, kept
     file.write_text(json.dumps(kept))
     memory = Memory(file)
     assert isinstance(memory.recall(Settings(), "/m.gguf"), Settings)
+    assert isinstance(memory.form(Settings(), "/m.gguf"), Form)
     assert memory.look
     assert memory.habits
     assert isinstance(memory.folders, tuple)

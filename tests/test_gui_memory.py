@@ -60,6 +60,7 @@ def test_who_lets_others_in_again_opens_no_more_than_before(file):
     assert settings_of(form, Settings()).host == "127.0.0.1"
     assert settings_of(replace(form, access=Access.WITH_KEY.value), Settings()).host == "192.168.1.5"
     assert Memory(file).form(replace(given, host="::1"), "").host == "::1"
+    assert Memory(file).form_of(given, "").host == "192.168.1.5"  # settings from a file, which name no address
 
 
 def test_the_look_is_remembered(file):

@@ -236,7 +236,10 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
                 f"Port {port} is already used by {_holder(port)}.",
                 "Close that program, or choose another port with --port.",
             ) from None
-        raise TavernkeepError(f"The server cannot listen on {host}, port {port}: {error.strerror}.") from None
+        raise TavernkeepError(
+            f"The server cannot listen on {host}, port {port}: {error.strerror}.",
+            "Start it with --host and an address that this PC has, or with --host 0.0.0.0 for all of them.",
+        ) from None
     return listener
 
 
