@@ -134,7 +134,8 @@ class ModelLoadError(TavernkeepError):
 
 
 def in_a_line(text: str) -> str:
-    """A text of others in a sentence: in one line, of a length to read, and with what does not print spelled out."""
+    """A text of others that is most of a sentence or a path, without quotes: in one line, of a length to read, and with
+    what does not print spelled out. For a single value take :func:`shown`."""
     spelled = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
     return spelled if len(spelled) <= LONGEST_LINE else f"{spelled[:LONGEST_LINE]}..."
 

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from server import privacy
 from server.errors import ModelLoadError
 from server.events import Constraint, ConstraintKind, EngineState, LoadModel
 from tests import tiny_models
@@ -271,6 +272,14 @@ def test_the_engine_ends_when_its_launcher_does_even_in_the_middle_of_a_command(
 def test_a_model_that_cannot_be_loaded_ends_the_engine_without_a_crash(tmp_path: Path) -> None:
     with run_worker(tmp_path / "missing.gguf") as worker:
         assert worker.wait(20) == 0
+
+
+def test_an_error_in_the_engine_stands_in_the_log_with_where_it_came_from() -> None:
+    told = "import logging; logging.basicConfig(); from server.engine import worker; worker._or_leave(lambda: 1 / 0)"
+    ended = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "ERROR:tavernkeep.engine:The engine went wrong.\nTraceback" in ended.stderr
+    assert f"ZeroDivisionError ({privacy.HIDDEN})" in ended.stderr.splitlines()[-1]
 
 
 def run_worker(model: Path) -> subprocess.Popen[bytes]:

@@ -336,3 +336,11 @@ def test_a_missing_or_wrong_key_is_refused_and_never_shown(headers):
 def test_a_password_with_an_umlaut_can_be_sent(encoding):
     # WSGI hands header bytes over as Latin-1.
     check_key(request_with(Authorization="Bearer " + "schlüssel".encode(encoding).decode("latin-1")), "schlüssel")
+
+
+def test_keys_are_compared_in_constant_time_and_in_no_other_way(monkeypatch):
+    compared = []
+    monkeypatch.setattr("hmac.compare_digest", lambda *keys: bool(compared.append(keys)))
+    with pytest.raises(Unauthorized):
+        check_key(request_with(X_Api_Key="secret"), "secret")
+    assert (b"secret", b"secret") in compared

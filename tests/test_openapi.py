@@ -126,7 +126,7 @@ def short(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     options = body.get("options")
-    few = {"max": 2, "max_length": 2, "max_tokens": 2, "max_completion_tokens": 2, "n_predict": 2, "stream": False}
+    few = {"max": 2, "max_length": 2, "max_tokens": 2, "max_completion_tokens": 2, "n_predict": 2}
     return {
         **body,
         **few,
@@ -134,19 +134,23 @@ def short(body: Any) -> Any:
     }
 
 
-def first_names_only() -> dict[str, Any]:
-    """The document without aliases, which lead to the same, and without what changes the model under other requests."""
+def described(names: set[str]) -> schemathesis.BaseSchema:
+    """These routes' part of the document."""
     document: dict[str, Any] = json.loads(json.dumps(openapi.document()))
-    names = {route.path for route in ROUTES} - {"/api/admin/reload_config"}
     document["paths"] = {path: methods for path, methods in document["paths"].items() if path in names}
-    return document
+    return schemathesis.openapi.from_dict(document)
 
 
-schema = schemathesis.openapi.from_dict(first_names_only())
+a_few = settings(
+    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+SWAP = "/api/admin/reload_config"
+ordinary = described({route.path for route in ROUTES} - {SWAP})  # without aliases, which lead to the same
+swaps = described({SWAP})
 
 
-@schema.parametrize()
-@settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@ordinary.parametrize()
+@a_few
 def test_no_request_makes_the_server_fail_or_hang(case: schemathesis.Case, everything: Server):
     case.body = short(case.body)
     response = case.call(base_url=everything.base, timeout=PATIENCE)
@@ -155,6 +159,14 @@ def test_no_request_makes_the_server_fail_or_hang(case: schemathesis.Case, every
         told = response.json()
         assert "detail" in told or isinstance(told["error"], str), response.text[:500]
     assert everything.snapshot().state is EngineState.READY
+
+
+@swaps.parametrize()
+@a_few
+def test_no_request_to_change_the_model_leaves_the_server_without_one(case: schemathesis.Case, everything: Server):
+    response = case.call(base_url=everything.base, timeout=PATIENCE)
+    assert response.status_code < 500, response.text[:500]
+    everything.wait_for(EngineState.READY)
 
 
 def test_every_example_on_the_page_does_what_it_says(everything: Server):

@@ -291,7 +291,9 @@ def _or_leave(work: Callable[[], None]) -> None:
     try:
         work()
     except BaseException as error:
-        print(privacy.stack(error), file=sys.stderr)
+        said = privacy.stack(error)
+        log.error("The engine went wrong.\n%s", said)
+        print(said, file=sys.stderr)  # whose end become its last words
         _leave(1)
 
 
