@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,18 +31,37 @@ ENDLESS = ("a tokenizer rwkv", "rwkv that never ends a line", "rwkv with a zero 
 PATIENCE = 30.0
 
 
+Servers = tuple[Server, Server]
+
+
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server in a home and a folder of its own."""
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Two servers, to make haste, in a home and a folder of their own."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TMPDIR"):
             monkeypatch.setenv(name, str(home))
         monkeypatch.chdir(home)
-        server = Server(Controller())
-        server.controller.start(settings_for_tests(model="/no/such.gguf"))
-        yield server
-        server.controller.stop()
+        both = Server(Controller()), Server(Controller())
+        for server in both:
+            server.controller.start(settings_for_tests(model="/no/such.gguf"))
+        yield both
+        for server in both:
+            server.controller.stop()
+
+
+def on_both(
+    servers: Servers, cases: Sequence[Case], folder: Path, try_it: Callable[[Server, Case, Path], None]
+) -> None:
+    """Try each case on one of the servers, in a folder of its own."""
+
+    def try_half(half: int) -> None:
+        for case in cases[half::2]:
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                try_it(servers[half], case, Path(own))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(try_half, range(2)))
 
 
 def fingerprint(folder: Path) -> dict[str, tuple[int, int, str]]:
@@ -89,25 +110,22 @@ def test_there_are_hundreds_of_different_ones() -> None:
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_each_ends_in_a_sentence_or_in_a_model_that_works(hostile: Server, tmp_path: Path, group: int) -> None:
-    address = hostile.base
-    for number, case in enumerate(ALL[group::GROUPS]):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        model = case.write(folder)
+def test_each_ends_in_a_sentence_or_in_a_model_that_works(servers: Servers, tmp_path: Path, group: int) -> None:
+    def try_it(server: Server, case: Case, folder: Path) -> None:
+        address, model = server.base, case.write(folder)
         before = fingerprint(folder)
-        said = load(hostile, model)
+        said = load(server, model)
         if said:
             assert_it_is_a_sentence(case, said)
-        assert hostile.base == address
+        assert server.base == address
         assert fingerprint(folder) == before, case.name
         assert os.listdir() == [], case.name  # home, and the place for temporary files
-        for file in folder.iterdir():
-            file.unlink()
+
+    on_both(servers, ALL[group::GROUPS], tmp_path, try_it)
 
 
 def test_what_the_check_of_headers_refuses_harms_only_the_engine(
-    hostile: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if there were no check: the process is the second wall."""
     refused = []
@@ -119,15 +137,20 @@ def test_what_the_check_of_headers_refuses_harms_only_the_engine(
     refused = [case for case in refused if case.name not in ENDLESS]
     unchecked = refused[:: max(len(refused) // 60, 1)]
     assert len(unchecked) >= 60
-    monkeypatch.setattr(
-        hostile.controller.models, "inspect", lambda path: ModelFile(path, 0, "", "", "", 0, 0, chat_template="")
-    )
-    for case in unchecked:
-        said = load(hostile, case.write(tmp_path))
+    for server in servers:
+        monkeypatch.setattr(
+            server.controller.models, "inspect", lambda path: ModelFile(path, 0, "", "", "", 0, 0, chat_template="")
+        )
+
+    def try_it(server: Server, case: Case, folder: Path) -> None:
+        said = load(server, case.write(folder))
         if said:
             assert_it_is_a_sentence(case, said)
+
+    on_both(servers, unchecked, tmp_path, try_it)
     monkeypatch.undo()
-    assert load(hostile, STARTER) == ""
+    for server in servers:
+        assert load(server, STARTER) == ""
 
 
 BAD_TEMPLATES = {
@@ -142,8 +165,9 @@ BAD_TEMPLATES = {
 
 @pytest.mark.parametrize("template", BAD_TEMPLATES.values(), ids=BAD_TEMPLATES)
 def test_a_model_whose_template_is_hostile_still_answers_or_says_why(
-    hostile: Server, tmp_path: Path, template: str
+    servers: Servers, tmp_path: Path, template: str
 ) -> None:
+    hostile = servers[0]
     kept = Path(os.getcwd()) / "kept"
     kept.write_text("a file that is none of its business")
     ingredients = taken_apart(tiny_models.plain()).having(tokenizer__chat_template=(STRING, template))
