@@ -133,8 +133,10 @@ def _answer(path: str, wanted: dict[str, Any], token: str, endpoint: str | None)
     with get_session().stream("GET", address, params=wanted, headers=headers, timeout=TIMEOUT) as answer:
         for piece in answer.iter_bytes():
             content += piece
-            if len(content) > MOST_BYTES or time.monotonic() > until:
+            if len(content) > MOST_BYTES:
                 raise _strange()
+            if time.monotonic() > until:
+                raise DownloadError("The hub answers too slowly.", "Check the internet connection, and try again.")
         hf_raise_for_status(answer)
     try:
         return json_text.loads(bytes(content))
