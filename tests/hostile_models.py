@@ -22,6 +22,7 @@ from tests.test_gguf import (
     FLOAT32,
     INT32,
     LAYOUTS,
+    RWKV_BYTES,
     STRING,
     UINT16,
     UINT32,
@@ -263,9 +264,8 @@ def odd_vocabularies(base: Ingredients) -> dict[str, Ingredients]:
     for model in (b"gpt2", b"bert", b"t5", b"rwkv", b"plamo2", b"none", b"no_vocab", b"replit", b"%n", b"x" * 100_000):
         made[f"a tokenizer {model[:9].decode()}"] = base.having(tokenizer__ggml__model=(STRING, model))
     rwkv = base.having(tokenizer__ggml__model=(STRING, b"rwkv"))
-    every_byte = [repr(bytes([byte]))[2:-1].encode() for byte in range(256)]
-    for name, texts in {"with all bytes": every_byte, "that never ends a line": [b"\\n\\n"] * 256}.items():
-        made[f"rwkv {name}"] = rwkv.having(tokenizer__ggml__tokens=(ARRAY, (STRING, [b"<s>", b"<a>", b"<b>", *texts])))
+    for name, texts in {"with all bytes": RWKV_BYTES, "that never ends a line": ["\\n\\n"] * 256}.items():
+        made[f"rwkv {name}"] = rwkv.having(tokenizer__ggml__tokens=(ARRAY, (STRING, ["<s>", "<a>", "<b>", *texts])))
     endless = made["rwkv that never ends a line"]
     made["rwkv with a zero behind it"] = endless.having(tokenizer__ggml__model=(STRING, b"rwkv\0x"))
     bpe = base.having(tokenizer__ggml__model=(STRING, b"gpt2"))

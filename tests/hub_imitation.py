@@ -56,24 +56,35 @@ def running_hub() -> Iterator[Hub]:
     class Handler(_Handler):
         imitated = hub
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(Handler) as hub.endpoint:
+        yield hub
+        hub.gate.set()
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on a free port of this PC; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield hub
-    hub.gate.set()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    imitated: Hub
+class QuietHandler(BaseHTTPRequestHandler):
+    """Keeps connections, as the hub does, and logs nothing."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
         """Nothing."""
+
+
+class _Handler(QuietHandler):
+    imitated: Hub
 
     def do_GET(self) -> None:
         hub, address = self.imitated, urlsplit(self.path)

@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -27,6 +26,7 @@ from server.model.downloads import Downloads
 from server.model.library import Library
 from server.snapshot import DownloadPhase, Fit, HubFile, HubRepository
 from tests.conftest import wait_until
+from tests.hub_imitation import QuietHandler, serving
 from tests.test_fuzzing import json_with, quickly, refusal
 from tests.test_gguf import tiny
 
@@ -126,12 +126,8 @@ class FuzzedHub:
 def fuzzed_hub() -> Iterator[FuzzedHub]:
     fuzzed = FuzzedHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(QuietHandler):
         wbufsize = -1  # headers and body at once
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
 
         def do_GET(self) -> None:
             asked = self.path.startswith("/api/")
@@ -144,15 +140,8 @@ def fuzzed_hub() -> Iterator[FuzzedHub]:
             self.wfile.write(body)
             self.close_connection = int(headers["Content-Length"]) != len(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    fuzzed.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield fuzzed
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as fuzzed.endpoint:
+        yield fuzzed
 
 
 def found_by(fuzzed: FuzzedHub) -> tuple[HubRepository, ...]:

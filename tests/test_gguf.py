@@ -73,6 +73,20 @@ def tiny(
     return head + b"\0" * (-len(head) % alignment) + b"\0" * data_bytes
 
 
+def fact(architecture: str = "llama", **facts: Any) -> dict[str, tuple[int, Any]]:
+    """The metadata of a model of two layers; names have two underscores for a dot."""
+    named = {name.replace("__", "."): typed(value) for name, value in {"block_count": 2, **facts}.items()}
+    return {
+        "general.architecture": (STRING, architecture),
+        **{f"{architecture}.{name}": value for name, value in named.items()},
+    }
+
+
+def typed(value: Any) -> tuple[int, Any]:
+    """A number, a truth value or a list of numbers, as metadata holds it."""
+    return (ARRAY, (UINT32, value)) if isinstance(value, list) else ({int: UINT32, bool: BOOL}[type(value)], value)
+
+
 def raw_entry(key: str, kind: int, value: bytes) -> bytes:
     """A file without tensors whose only metadata entry has exactly these bytes as value."""
     return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(key) + struct.pack("<I", kind) + value
@@ -131,11 +145,7 @@ def layer(number: int, **sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 def shaped(inspect, tensors: dict[str, tuple[int, ...]], **facts: Any) -> ModelShape:
     """The shape of a model with these tensors of floats."""
-    kinds = {int: UINT32, bool: BOOL}
-    metadata = {"general.architecture": (STRING, "some"), "some.block_count": (UINT32, 1)}
-    for name, value in facts.items():
-        key = f"some.{name.replace('__', '.')}"
-        metadata[key] = (ARRAY, (UINT32, value)) if isinstance(value, list) else (kinds[type(value)], value)
+    metadata = fact("some", **{"block_count": 1, **facts})
     listed, offset = [], 0
     for name, size in tensors.items():
         listed.append((name, size, F32, offset))
@@ -343,16 +353,6 @@ def test_tensors_that_cannot_be_are_refused(refusal, tensors, what):
     assert what in refusal(tiny(tensors=tensors))
 
 
-def fact(**facts: int | list[int]) -> dict[str, tuple[int, Any]]:
-    """The metadata of a model of two layers; names have two underscores for a dot."""
-    named = {f"llama.{name.replace('__', '.')}": typed(value) for name, value in {"block_count": 2, **facts}.items()}
-    return {"general.architecture": (STRING, "llama"), **named}
-
-
-def typed(value: int | list[int]) -> tuple[int, Any]:
-    return (ARRAY, (UINT32, value)) if isinstance(value, list) else (UINT32, value)
-
-
 @pytest.mark.parametrize(
     ("metadata", "what"),
     [
@@ -426,11 +426,8 @@ EXPERTS = fact(
 
 
 def rwkv(tokens: list[Any]) -> bytes:
-    metadata = {
-        "tokenizer.ggml.tokens": (ARRAY, (STRING, tokens)),
-        "tokenizer.ggml.model": (STRING, "rwkv"),
-    }
-    return tiny(fact() | metadata)
+    vocabulary = {"tokenizer.ggml.tokens": (ARRAY, (STRING, tokens)), "tokenizer.ggml.model": (STRING, "rwkv")}
+    return tiny(fact() | vocabulary)
 
 
 RWKV_BYTES = [repr(bytes([byte]))[2:-1] for byte in range(256)]  # as they are converted
@@ -503,9 +500,7 @@ NUMBERS = st.sampled_from((0, 1, 2, 8, 1024, 1025, 2**32 - 1))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(sorted(EXPERTS)), NUMBERS | st.lists(NUMBERS, max_size=3)))
 def test_no_counts_that_contradict_each_other_raise_anything_but_a_sentence(tmp_path, counts):
-    listed = {
-        key: (ARRAY, (UINT32, value)) if isinstance(value, list) else (UINT32, value) for key, value in counts.items()
-    }
+    listed = {key: typed(value) for key, value in counts.items()}
     file = tmp_path / "odd.gguf"
     file.write_bytes(tiny(EXPERTS | listed, [], data_bytes=0))
     with contextlib.suppress(ModelLoadError):

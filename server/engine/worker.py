@@ -293,7 +293,7 @@ def _or_leave(work: Callable[[], None]) -> None:
     except BaseException as error:
         said = privacy.stack(error)
         log.error("The engine went wrong.\n%s", said)
-        print(said, file=sys.stderr)  # whose end become its last words
+        print(said, file=sys.stderr)  # whose end becomes the process's last words
         _leave(1)
 
 

@@ -47,10 +47,10 @@ def _experts(metadata: Metadata) -> str:
     none_used = experts > 1 and not used  # a single expert is how some dense models say that they have none
     if used > experts or none_used:
         return f"it claims to use {used} of {experts} experts"
-    groups, used = (whole_in(metadata, f"{architecture}.expert_group{each}_count") for each in ("", "_used"))
-    odd = groups > 1 and (experts % groups or not 0 < used < groups)
+    groups, used_groups = (whole_in(metadata, f"{architecture}.expert_group{each}_count") for each in ("", "_used"))
+    odd = groups > 1 and (experts % groups or not 0 < used_groups < groups)
     if groups and (groups >= experts or odd):
-        return f"it claims to use {used} of {groups} groups of {experts} experts"
+        return f"it claims to use {used_groups} of {groups} groups of {experts} experts"
     return ""
 
 
