@@ -81,7 +81,15 @@ INSTALL_COMMANDS = {
         "pacman": "sudo pacman -S dbus",
         "zypper": "sudo zypper install dbus-1",
     },
+    "a browser": {
+        "apt-get": "sudo apt-get install chromium",
+        "dnf": "sudo dnf install chromium",
+        "pacman": "sudo pacman -S chromium",
+        "zypper": "sudo zypper install chromium",
+    },
 }
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "microsoft-edge")
 
 CAUSES = (
     ("DO NOT MATCH THE HASHES", "a download is not the pinned file; look for a proxy that alters downloads"),
@@ -269,17 +277,36 @@ def provide_display(modules: Sequence[str]) -> None:
     if not missing:
         return
     needs = " and ".join(missing)
-    if sys.platform == "win32" or os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not may_install():
         raise Failure(f"The window's tests need {needs}: run {install_command(*missing)}, then the same command again.")
-    say(f"Installing {needs} ...")
-    for action in ("update", f"install --yes --no-install-recommends {packages('apt-get', missing)}"):
+    problem = install_packages(missing)
+    if problem:
+        raise Failure(f"{problem}; check the internet connection and run the same command again.")
+
+
+def provide_browser() -> None:
+    """The chat page's tests drive Chromium; where none can be installed they are skipped, and say so."""
+    if sys.platform != "linux" or any(map(shutil.which, BROWSERS)):
+        return
+    problem = install_packages(["a browser"]) if may_install() else f"Run {install_command('a browser')} to have them"
+    if problem:
+        say(f"{problem}; the chat page's tests are skipped, for they need a browser.")
+
+
+def may_install() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install_packages(needs: Sequence[str]) -> str:
+    """Debian's packages. Returns what went wrong, or nothing."""
+    said = " and ".join(needs)
+    say(f"Installing {said} ...")
+    for action in ("update", f"install --yes --no-install-recommends {packages('apt-get', needs)}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         done = capture(["apt-get", *action.split()], env=environment)
         if done.returncode:
-            raise Failure(
-                f"{last_errors(done.stderr, 3)}Installing {needs} failed at `apt-get {action}`: "
-                "check the internet connection and run the same command again."
-            )
+            return f"{last_errors(done.stderr, 3)}Installing {said} failed at `apt-get {action}`"
+    return ""
 
 
 # ---- the starter model ---------------------------------------------------------------------------------
@@ -550,6 +577,7 @@ def set_up(command: str) -> None:
     install_dependencies(command)
     if command == "test":
         provide_display(modules)
+        provide_browser()
     place_model()
     install_llama()
     check_llama()

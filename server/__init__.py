@@ -64,6 +64,7 @@ api/                   routes and shapes, no logic
   ollama_models.py     the loaded models in Ollama's words
   tokens.py            text to tokens and back, schemas to grammars
   saves.py             stories that are kept on the server
+  page.py              the chat page: the files of assets/page
   absent.py            what KoboldCpp has and this server has not
   prompt.py            which template is used and why, and the prompt it makes
 

@@ -25,6 +25,7 @@ from server.api import (
     ollama,
     openai,
     openapi,
+    page,
     prompt,
     refusal,
     responses,
@@ -79,6 +80,7 @@ def create_app(controller: Controller) -> Flask:
         embeddings,
         ollama,
         absent,
+        page,
         openapi,
     ):
         app.register_blueprint(dialect.blueprint(controller))

@@ -28,7 +28,7 @@ OPEN_PATHS = frozenset(
         "/api/latest/info/version",
     )
 )
-OWN_KEY = "admin"  # the blueprint whose routes ask for a key of their own
+OPEN, OWN_KEY = "page", "admin"  # blueprints: the chat page, which asks for the key itself; routes with another key
 CONTAINERS = frozenset(  # as Docker and Podman call the PC they run on; nobody can register a name in .internal
     ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 )
@@ -56,7 +56,7 @@ def install(app: Flask, settings: Callable[[], Settings]) -> None:
             return Response(status=204)
         if request.method == "HEAD":
             return Response(status=200)  # whether anybody listens, as KoboldCpp answers it for every path
-        if request.path.rstrip("/") not in OPEN_PATHS and request.blueprint != OWN_KEY:
+        if request.path.rstrip("/") not in OPEN_PATHS and request.blueprint not in (OPEN, OWN_KEY):
             check_key(request, settings().password)
         return None
 

@@ -16,7 +16,7 @@ from server.api.manual import ROUTES
 from server.api.manual.route import Route
 
 ADDRESS = "http://127.0.0.1:5001"
-IN_PATHS = {"digest": "sha256:0123", "name": "SmolLM2-135M-Instruct.Q4_1"}  # examples
+IN_PATHS = {"digest": "sha256:0123", "file": "page.js", "name": "SmolLM2-135M-Instruct.Q4_1"}  # examples
 KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "number": {"type": "number"},
@@ -76,7 +76,6 @@ def blueprint(_: object) -> Blueprint:
     def docs() -> Response:
         return Response(page(), content_type="text/html; charset=utf-8")
 
-    @routes.get("/")
     @routes.get("/v1")
     @routes.get("/api")
     @routes.get("/api/v1")
@@ -140,7 +139,7 @@ def curl(route: Route) -> str:
 def _operation(route: Route, path: str, method: str) -> dict[str, Any]:
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     responses: dict[str, Any] = {status: {"description": why, **error} for status, why in ERRORS.items()}
-    if path in ("/", "/v1", "/api", "/api/v1"):
+    if path in ("/v1", "/api", "/api/v1"):
         responses["302"] = {"description": "See /docs."}
     else:
         answer = {"example": route.answer} if isinstance(route.answer, str) else {"schema": _schema(route.answer)}

@@ -70,12 +70,14 @@ PRESENCE = (
     Route(
         THERE,
         "/docs",
-        "This page.",
+        "This manual.",
         "<!DOCTYPE html>",
-        aliases=("/", "/api", "/api/v1", "/v1"),
+        aliases=("/api", "/api/v1", "/v1"),
         content="text/html",
     ),
-    Route(THERE, "/api/openapi.json", "The same for programs.", {"openapi": "3.1.0", "paths": {}}),
+    Route(THERE, "/", "The chat page, to try the model in a browser.", "<!DOCTYPE html>", content="text/html"),
+    Route(THERE, "/page/{file}", "What that page consists of.", "// The chat page", content="text/javascript"),
+    Route(THERE, "/api/openapi.json", "The manual for programs.", {"openapi": "3.1.0", "paths": {}}),
 )
 
 VOCABULARY = (

@@ -1,0 +1,129 @@
+// Character cards: PNG pictures that carry one, and JSON files, of versions 1, 2 and 3.
+// Formats: https://github.com/malfoyslastname/character-card-spec-v2 and
+// https://github.com/kwaroran/character-card-spec-v3
+
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+const CARD_CHUNKS = ["ccv3", "chara"]; // the newest first
+const LARGEST_FILE = 30 * 1024 * 1024;
+const LONGEST_TEXT = 200_000;
+const MOST_ENTRIES = 2000;
+const AVATAR_SIDE = 160;
+const INSTRUCTION = "Write {{char}}'s next reply in a conversation with {{user}}.";
+
+/** A file that is no card, in words. */
+export class CardError extends Error {}
+
+export const isPng = (bytes) => PNG.every((byte, place) => bytes[place] === byte);
+
+/** Whether a JSON value looks like a card. */
+export function isCard(value) {
+  return String(value?.spec).startsWith("chara_card") || (typeof value?.name === "string" && "first_mes" in value);
+}
+
+/**
+ * What a card gives to a chat: `{character, system, greetings, notes}`. `notes` are sentences about what of it is not
+ * used. Throws a CardError.
+ */
+export async function cardFromPng(file) {
+  if (file.size > LARGEST_FILE) throw new CardError("The picture is larger than 30 MB, which no character card is.");
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const card = cardFromJson(jsonInPng(bytes));
+  card.character.avatar = await smallPicture(file);
+  return card;
+}
+
+export function cardFromJson(value) {
+  if (!isCard(value)) throw new CardError("There is no character in this file: it has neither a name nor a greeting.");
+  const told = value.data ?? value; // version 1 has no data
+  const name = text(told.nickname) || text(told.name);
+  if (!name) throw new CardError("The character in this file has no name.");
+  const { book, notes } = readBook(told.character_book);
+  const character = { name, about: text(told.creator_notes), avatar: "", closing: filled(told.post_history_instructions), book };
+  const greetings = [told.first_mes, ...list(told.alternate_greetings)].map(text).filter(Boolean);
+  return { character, system: systemOf(told), greetings, notes };
+}
+
+function systemOf(told) {
+  const parts = [
+    filled(told.system_prompt) || INSTRUCTION,
+    text(told.description),
+    labelled("{{char}}'s personality", told.personality),
+    labelled("Scenario", told.scenario),
+    labelled("How {{char}} talks", text(told.mes_example).replace(/<START>/gi, "").trim()),
+  ];
+  return parts.filter(Boolean).join("\n\n");
+}
+
+/** An instruction of the card's own, in which {{original}} is the usual one. */
+const filled = (value) => text(value).replace(/\{\{original\}\}/gi, INSTRUCTION);
+
+const labelled = (label, value) => (text(value) ? `${label}: ${text(value)}` : "");
+
+const text = (value) => (typeof value === "string" ? value.trim().slice(0, LONGEST_TEXT) : "");
+
+const list = (value) => (Array.isArray(value) ? value : []);
+
+function readBook(book) {
+  const entries = list(book?.entries).slice(0, MOST_ENTRIES).filter((entry) => entry?.enabled !== false);
+  const patterns = entries.filter((entry) => entry.use_regex === true && !entry.constant).length;
+  const used = entries.filter((entry) => entry.use_regex !== true || entry.constant).map(readEntry);
+  const notes = patterns ? [`${patterns} entries of its lorebook look for patterns, which are not understood here.`] : [];
+  return { book: used.filter((entry) => entry.text && (entry.always || entry.keys.length)), notes };
+}
+
+function readEntry(entry) {
+  return {
+    keys: list(entry.keys).map(text).filter(Boolean),
+    others: entry.selective === true ? list(entry.secondary_keys).map(text).filter(Boolean) : [],
+    always: entry.constant === true,
+    exact: entry.case_sensitive === true,
+    order: Number(entry.insertion_order) || 0,
+    text: text(entry.content).replace(/^@@.*\n?/gm, "").trim(), // version 3's directions to the program
+  };
+}
+
+function jsonInPng(bytes) {
+  const chunks = textChunks(bytes);
+  const keyword = CARD_CHUNKS.find((each) => chunks.has(each));
+  if (!keyword) {
+    throw new CardError(
+      "There is no character in this picture. Sites often show a copy without one: use their download button for the card.",
+    );
+  }
+  try {
+    const packed = Uint8Array.from(atob(chunks.get(keyword)), (letter) => letter.charCodeAt(0));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(packed));
+  } catch {
+    throw new CardError("The character in this picture is damaged. Download the card again.");
+  }
+}
+
+/** A PNG's texts by their keywords. */
+function textChunks(bytes) {
+  const found = new Map();
+  const view = new DataView(bytes.buffer);
+  for (let place = PNG.length; place + 8 <= bytes.length; ) {
+    const length = view.getUint32(place);
+    const kind = latin(bytes.subarray(place + 4, place + 8));
+    const content = bytes.subarray(place + 8, place + 8 + length);
+    const end = content.indexOf(0);
+    if (kind === "tEXt" && end > 0) found.set(latin(content.subarray(0, end)).toLowerCase(), latin(content.subarray(end + 1)));
+    place += 12 + length;
+  }
+  return found;
+}
+
+const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
+
+/** The picture, small enough to keep; "" if the browser cannot draw it. */
+async function smallPicture(file) {
+  try {
+    const picture = await createImageBitmap(file);
+    const scale = AVATAR_SIDE / Math.min(picture.width, picture.height);
+    const canvas = Object.assign(document.createElement("canvas"), { width: AVATAR_SIDE, height: AVATAR_SIDE });
+    canvas.getContext("2d").drawImage(picture, (AVATAR_SIDE - picture.width * scale) / 2, 0, picture.width * scale, picture.height * scale);
+    return canvas.toDataURL("image/webp", 0.85);
+  } catch {
+    return "";
+  }
+}
