@@ -28,6 +28,7 @@ from server.api import (
     prompt,
     refusal,
     responses,
+    samplers,
     saves,
     tokens,
 )
@@ -68,6 +69,7 @@ def create_app(controller: Controller) -> Flask:
     for dialect in (
         health,
         prompt,
+        samplers,
         kobold,
         kobold_status,
         tokens,
