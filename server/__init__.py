@@ -22,6 +22,7 @@ admin.py               the models and configurations that clients may change to
 clients.py             the programs that people connect, and a request as each makes it
 whole_file.py          files that are written whole or not at all
 web_pages.py           web pages from elsewhere that the user may allow
+sampler_presets.py     sampler settings that are known to work
 networks.py            the networks this PC is in, by names that people know
 saves.py               stories that clients keep on the server
 children.py            the processes that the launcher starts, in the packaged program as well
@@ -67,6 +68,7 @@ api/                   routes and shapes, no logic
   page.py              the chat page: the files of assets/page
   absent.py            what KoboldCpp has and this server has not
   prompt.py            which template is used and why, and the prompt it makes
+  samplers.py          the sampler presets
 
 request/               what is asked for
   text_request.py      what a generation request is, whichever dialect it came in

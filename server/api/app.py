@@ -29,6 +29,7 @@ from server.api import (
     prompt,
     refusal,
     responses,
+    samplers,
     saves,
     tokens,
 )
@@ -69,6 +70,7 @@ def create_app(controller: Controller) -> Flask:
     for dialect in (
         health,
         prompt,
+        samplers,
         kobold,
         kobold_status,
         tokens,

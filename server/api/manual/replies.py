@@ -249,6 +249,16 @@ REPLIES = (
             "template": {"name": "ChatML", "source": "the model", "reason": "It is the model's own.", "warning": ""},
         },
     ),
+    Route(
+        "Replies",
+        "/api/extra/sampler_presets",
+        "Sampler settings for a purpose or a model, to be sent as fields of a request.",
+        {
+            "presets": [
+                {"name": "Server defaults", "about": "For everybody.", "source": "KoboldCpp's own.", "settings": {}},
+            ]
+        },
+    ),
 )
 
 EMBEDDINGS = (
