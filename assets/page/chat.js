@@ -68,7 +68,7 @@ export function requestOf(chat, presets, draft = "") {
   };
   if (chat.maxTokens) body.max_tokens = chat.maxTokens;
   if (chat.character) body.stop = [`\n${nameOf(chat, "user")}:`];
-  if (chat.tools) Object.assign(body, { tools: TOOLS, tool_choice: toolChoice(chat) });
+  if (chat.tools) Object.assign(body, { tools: TOOLS, tool_choice: toolChoice(chat), parallel_tool_calls: false });
   if (chat.schema) body.response_format = { type: "json_schema", json_schema: { name: "reply", schema: parsed(chat.schema) } };
   return body;
 }
@@ -106,9 +106,10 @@ function framed(chat, messages) {
   return [...note(system), ...before, ...note(now.join("\n\n")), ...question, ...note(chat.character?.closing), ...after];
 }
 
-/** A call is only made once: what follows its result is the model's to decide. */
+/** A model that must call does so once for each message; with the result it has to find words. */
 function toolChoice(chat) {
-  return chat.messages.at(-1)?.role === "tool" ? "auto" : chat.tools;
+  const answered = chat.messages.findLast((message) => message.role !== "assistant")?.role === "tool";
+  return answered && chat.tools === "required" ? "none" : chat.tools;
 }
 
 function parsed(schema) {

@@ -52,13 +52,13 @@ async function keep(which = chat) {
   } catch {
     toast("This browser does not keep the chat. Export it, or it is lost when the page is closed.");
   }
+  remember({ chat: chat.id });
   drawChats();
 }
 
 function open(which) {
   drafts.set(chat, $("draft").value);
   chat = which;
-  remember({ chat: chat.id });
   $("draft").value = drafts.get(chat) ?? "";
   keep();
   draw();
@@ -226,7 +226,7 @@ async function showPrompt() {
     const left = told.context ? ` of ${told.context}; ${Math.max(told.context - preview.token_count, 0)} are left for the reply` : "";
     const cut = preview.trimmed ? ` ${preview.trimmed.messages} messages do not fit and are left out.` : "";
     part(".summary").textContent = `${preview.token_count} tokens${left}.${cut}`;
-    part(".template").textContent = preview.template ? `Template: ${preview.template.name}, ${preview.template.reason}` : "";
+    part(".template").textContent = preview.template ? `Template: ${preview.template.name}. ${preview.template.reason}` : "";
     part("pre").textContent = preview.prompt;
   } catch (error) {
     part(".summary").textContent = error.message;

@@ -1,6 +1,7 @@
 // The server's API as this page uses it. All of it is public: see /docs.
 
 const NOT_THERE = "The server does not answer. Is Tavernkeep running, with Start pressed?";
+const BROKEN = "The reply broke off, because the server went away.";
 
 /** What went wrong, in words. `status` is the answer's, 0 if there was none. */
 export class ServerError extends Error {
@@ -40,13 +41,14 @@ export async function* chat(body, signal) {
   const options = { stream: true, stream_options: { include_usage: true } };
   const response = await send("v1/chat/completions", { ...body, ...options }, signal);
   if (!response.ok) throw await refusal(response);
+  let whole = false;
   for await (const data of events(response.body)) {
-    if (data === "[DONE]") return;
-    const chunk = JSON.parse(data);
-    if (chunk.error) throw new ServerError(chunk.error.message);
-    yield chunk;
+    whole = data === "[DONE]";
+    const chunk = whole ? null : JSON.parse(data);
+    if (chunk?.error) throw new ServerError(chunk.error.message);
+    if (chunk) yield chunk;
   }
-  throw new ServerError("The reply broke off, because the server went away.");
+  if (!whole) throw new ServerError(BROKEN);
 }
 
 async function ask(path, body) {
@@ -84,5 +86,5 @@ async function* events(stream) {
 }
 
 function broken(error) {
-  throw error.name === "AbortError" ? error : new ServerError("The reply broke off, because the server went away.");
+  throw error.name === "AbortError" ? error : new ServerError(BROKEN);
 }

@@ -3,7 +3,8 @@
 import { nameOf, shown, withNames } from "./chat.js";
 import { drawn } from "./markdown.js";
 
-const ENDS = { length: "This is as long as a reply may be. Continue goes on.", stopped: "Stopped. Continue goes on." };
+const ENDS = { length: "This is as long as a reply may be. Continue goes on.", stopped: "Stopped." };
+const SILENCE = "The model said nothing. Retry, or say it otherwise.";
 
 /** Draws a chat into an element. `actions` are what the buttons do: each takes the message. */
 export class Thread {
@@ -50,7 +51,7 @@ export class Thread {
     else part("text").append(drawn(text));
     part("calls").append(...variant.calls.map(drawCall));
     part("writing").hidden = !writing || Boolean(variant.text);
-    part("problem").textContent = variant.problem || (writing ? "" : ENDS[variant.end] ?? "");
+    part("problem").textContent = writing ? "" : variant.problem || noteOf(message);
     part("problem").classList.toggle("note", !variant.problem);
     part("figures").textContent = figures(variant.figures);
     this.drawButtons(article, message, writing);
@@ -134,6 +135,11 @@ export function template(id) {
 function drawAvatar(place, character) {
   place.hidden = !character?.avatar;
   if (character?.avatar) place.src = character.avatar;
+}
+
+function noteOf(message) {
+  const { text, calls, end } = shown(message);
+  return ENDS[end] ?? (text || calls.length || message.role !== "assistant" ? "" : SILENCE);
 }
 
 function drawCall(call) {

@@ -252,11 +252,12 @@ REPLIES = (
     Route(
         "Replies",
         "/api/extra/sampler_presets",
-        "Sampler settings for a purpose or a model, to be sent as fields of a request.",
+        "Sampler settings for a purpose or a model, to be sent as fields of a request, and what counts without them.",
         {
             "presets": [
                 {"name": "Server defaults", "about": "For everybody.", "source": "KoboldCpp's own.", "settings": {}},
-            ]
+            ],
+            "defaults": {"temperature": 0.75, "top_p": 0.92, "top_k": 100, "min_p": 0.0, "rep_pen": 1.0},
         },
     ),
 )

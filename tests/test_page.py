@@ -1,0 +1,451 @@
+"""The chat page in a real browser, with the real server and the starter model."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, expect
+
+from server.access import is_loopback
+from server.api import page as page_route
+from server.events import EngineState
+from tests.browser import Tab, browser, context, new_tab, tab  # noqa: F401
+from tests.conftest import Server, settings_for_tests, wait_until
+
+LONG = 200  # tokens; a reply that is still being written while a test looks at it
+
+
+@pytest.fixture(scope="module")
+def lan_address() -> str:
+    """This PC's address in a network, where browsers offer a page less than on localhost."""
+    found = (each.address for name in psutil.net_if_addrs().values() for each in name if each.family == socket.AF_INET)
+    return next((address for address in found if not is_loopback(address)), "") or pytest.skip("no network here")
+
+
+def test_a_message_is_answered_and_the_reply_is_seen_while_it_grows(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    tab.wait_for_words()
+    early = tab.last_text()
+    expect(tab.button("Stop")).to_be_visible()
+    expect(tab.messages().last.locator(".figures")).to_contain_text("≈")
+    tab.wait_until_written()
+    assert tab.last_text().startswith(early.rstrip())
+    assert len(tab.last_text()) > len(early)
+    expect(tab.messages().last.locator(".figures")).to_contain_text(re.compile(rf"^{LONG} tokens · [\d.]+ tokens/s"))
+    expect(tab.messages()).to_have_count(2)
+    expect(tab.messages("You").locator(".text")).to_have_text("Tell me of a dragon.")
+
+
+def test_stop_ends_the_generation_and_keeps_what_was_said_and_continue_goes_on_from_there(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    tab.wait_for_words()
+    tab.button("Stop").click()
+    tab.wait_until_written()
+    server.wait_until_quiet()
+    expect(tab.messages().last).to_contain_text("Stopped.")
+    said = tab.last_text()
+    assert said
+    tab.talkative(20)
+    tab.messages().last.get_by_role("button", name="Continue").click()
+    tab.wait_until_written()
+    assert tab.asked[-1]["messages"][-1]["role"] == "assistant"
+    assert tab.last_text().startswith(said.rstrip())
+    assert len(tab.last_text()) > len(said)
+    expect(tab.messages()).to_have_count(2)
+
+
+def test_escape_stops_as_well(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    tab.wait_for_words()
+    tab.page.keyboard.press("Escape")
+    expect(tab.messages().last).to_contain_text("Stopped.")
+    server.wait_until_quiet()
+
+
+def test_another_try_keeps_the_first_one(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(12)
+    tab.say("Who are you?")
+    first = tab.last_text()
+    tab.button("Retry").click()
+    tab.wait_until_written()
+    expect(tab.messages().last).to_contain_text("2 of 2")
+    assert tab.last_text() != first
+    tab.button("The reply before").click()
+    expect(tab.messages().last).to_contain_text("1 of 2")
+    assert tab.last_text() == first
+
+
+def test_what_was_said_can_be_edited_and_answered_anew(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.say("And who am I?")
+    tab.messages().first.get_by_role("button", name="Edit").click()
+    tab.page.get_by_label("The message").fill("What are you?")
+    tab.button("Save and answer").click()
+    tab.wait_until_written()
+    expect(tab.messages()).to_have_count(2)
+    assert tab.asked[-1]["messages"] == [{"role": "user", "content": "What are you?"}]
+    tab.button("Undo").click()
+    expect(tab.messages()).to_have_count(4)
+
+
+def test_a_reply_is_edited_in_its_place_and_cancel_leaves_it(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    for button, text in (("Save", "I am the keeper."), ("Cancel", "I am the keeper.")):
+        tab.messages().last.get_by_role("button", name="Edit").click()
+        tab.page.get_by_label("The message").fill("I am the keeper." if button == "Save" else "Nobody.")
+        tab.button(button).click()
+        expect(tab.messages().last.locator(".text")).to_have_text(text)
+
+
+def test_an_edit_that_is_not_saved_outlives_a_reply(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.messages().first.get_by_role("button", name="Edit").click()
+    tab.page.get_by_label("The message").fill("half a thou")
+    tab.say("Go on.")
+    expect(tab.page.get_by_label("The message")).to_have_value("half a thou")
+
+
+def test_a_reload_keeps_the_chat_also_in_the_middle_of_a_reply(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    first = tab.last_text()
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    expect(tab.messages().nth(3).locator(".text")).not_to_be_empty()
+    tab.page.reload()
+    expect(tab.messages()).to_have_count(4)
+    expect(tab.messages().nth(1).locator(".text")).to_have_text(first)
+    expect(tab.messages().last.locator(".text")).not_to_be_empty()
+    server.wait_until_quiet()
+
+
+def test_chats_are_listed_named_exported_imported_deleted_and_brought_back(server: Server, tab: Tab, tmp_path: Path):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.button("New chat").click()
+    tab.say("Where am I?")
+    entries = tab.page.locator("#chat-list li")
+    expect(entries).to_have_count(2)
+    with tab.page.expect_download() as download:
+        tab.button("Export all").click()
+    file = tmp_path / "chats.json"
+    download.value.save_as(file)
+    titles = {chat["messages"][0]["variants"][0]["text"] for chat in json.loads(file.read_text("utf-8"))["chats"]}
+    assert titles == {"Who are you?", "Where am I?"}
+
+    tab.button("Delete Where am I?").click()
+    expect(entries).to_have_count(1)
+    tab.button("Undo").click()
+    expect(entries).to_have_count(2)
+    tab.import_file(file)
+    expect(entries).to_have_count(4)
+    tab.page.reload()
+    expect(entries).to_have_count(4)
+
+
+def test_a_branch_is_a_chat_of_its_own(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.messages().first.get_by_role("button", name="Branch").click()
+    expect(tab.messages()).to_have_count(1)
+    expect(tab.page.locator("h1")).to_have_text("Who are you? (branch)")
+    tab.button("Who are you?").click()
+    expect(tab.messages()).to_have_count(2)
+
+
+def test_two_tabs_do_not_lose_each_others_words(server: Server, tab: Tab, context: BrowserContext):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    other, mistakes = new_tab(context)
+    other.open(server.base)
+    other.talkative(8)
+    other.say("Said in the other tab.")
+    tab.say("Said in this tab.")
+    tab.page.reload()
+    expect(tab.page.locator("#chat-list li")).to_have_count(2)
+    tab.button("Who are you? (from another tab)").click()
+    expect(tab.messages().nth(2)).to_contain_text("Said in this tab.")
+    tab.button("Who are you?").click()
+    expect(tab.messages().nth(2)).to_contain_text("Said in the other tab.")
+    assert mistakes == []
+
+
+def test_the_settings_of_a_chat_are_sent_with_it(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.talkative(8)
+    tab.button("Settings").click()
+    tab.page.get_by_label("System prompt").fill("You are {{char}}, who serves {{user}}.")
+    tab.page.get_by_label("Your name").fill("Ysolda")
+    tab.page.get_by_label("Preset").select_option("Min-p")
+    tab.page.get_by_label("Temperature").fill("0.4")
+    tab.page.get_by_label("Length of a reply").fill("30")
+    tab.page.get_by_label("The model may think").uncheck()
+    tab.button("Done").click()
+    tab.say("Hello!")
+    asked = tab.asked[-1]
+    preset = json.loads(next(Path("presets/samplers").glob("*min_p.json")).read_text("utf-8"))["settings"]
+    assert preset.items() - {"temperature": 0}.items() <= {**asked, **{"temperature": preset["temperature"]}}.items()
+    assert asked["temperature"] == 0.4
+    assert asked["max_tokens"] == 30
+    assert asked["thinking"] == "off"
+    assert asked["messages"][0] == {"role": "system", "content": "You are Assistant, who serves Ysolda."}
+    expect(tab.messages("Ysolda")).to_have_count(1)
+    tab.page.reload()
+    tab.button("Settings").click()
+    expect(tab.page.get_by_label("Preset")).to_have_value("Min-p")
+    expect(tab.page.get_by_label("Temperature")).to_have_value("0.4")
+
+
+def test_fields_of_samplers_show_what_counts_without_them(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.button("Settings").click()
+    expect(tab.page.get_by_label("Top-k")).to_have_attribute("placeholder", "100")
+    tab.page.get_by_label("Preset").select_option("Neutral")
+    expect(tab.page.get_by_label("Top-k")).to_have_attribute("placeholder", "0")
+
+
+def test_the_next_prompt_is_shown_with_its_tokens(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.page.get_by_label("Your message").fill("What is on the menu?")
+    tab.button("Prompt").click()
+    prompt = tab.page.locator("#prompt pre")
+    expect(prompt).to_contain_text("<|im_start|>user\nWhat is on the menu?<|im_end|>\n<|im_start|>assistant\n")
+    counted = server.post("/api/extra/tokencount", {"prompt": prompt.text_content(), "special": False}).json["value"]
+    expect(tab.page.locator("#prompt .summary")).to_contain_text(f"{counted} tokens of 2048")
+
+
+def test_a_chat_that_is_too_long_says_what_was_left_out(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("First. " + "The tavern is full of guests. " * 200)
+    tab.say("Second. " + "The tavern is full of guests. " * 200)
+    expect(tab.messages().last.locator(".figures")).to_contain_text("oldest messages did not fit")
+
+
+def test_thoughts_are_folded_and_unfold(own_server: Server, tab: Tab, tmp_path: Path):
+    thinker = tmp_path / "thinker.jinja"
+    thinker.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n", "utf-8")
+    own_server.controller.start(settings_for_tests(chatcompletionsadapter=str(thinker), thinkingbudget=8))
+    own_server.wait_for(EngineState.READY)
+    tab.open(own_server.base)
+    tab.talkative(40)
+    tab.say("What is two and two?")
+    thought = tab.messages().last.locator(".thought-text")
+    expect(thought).to_be_hidden()
+    tab.messages().last.get_by_text("Thought", exact=True).click()
+    expect(thought).to_be_visible()
+    expect(thought).not_to_be_empty()
+    assert "think>" not in tab.last_text()
+
+
+def test_the_demo_of_tools_calls_one_and_hears_its_result(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.button("Try tools").click()
+    tab.page.keyboard.press("Enter")
+    tab.wait_until_written()
+    expect(tab.messages().nth(1).locator(".calls")).to_contain_text(re.compile(r"Calls (roll_dice|current_time)\("))
+    expect(tab.messages("Tool")).to_have_count(1)
+    expect(tab.messages()).to_have_count(4)
+    last = tab.asked[-1]["messages"]
+    assert last[-1]["role"] == "tool"
+    assert last[-1]["tool_call_id"] == last[-2]["tool_calls"][0]["id"]
+
+
+def test_the_demo_of_json_keeps_to_its_schema(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.button("Try JSON").click()
+    tab.page.keyboard.press("Enter")
+    tab.wait_until_written()
+    guest = json.loads(tab.last_text())
+    assert sorted(guest) == ["age", "name", "race", "secret"]
+
+
+def test_a_schema_that_is_not_json_is_told_where_it_is_written_and_when_it_is_sent(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.button("Settings").click()
+    tab.page.get_by_label("JSON schema").fill("{oops")
+    expect(tab.page.get_by_role("alert").filter(has_text="The schema is not JSON")).to_be_visible()
+    tab.button("Done").click()
+    tab.write("Hello!")
+    expect(tab.messages().last).to_contain_text("The JSON schema in this chat's settings is not JSON")
+
+
+def test_another_pc_is_asked_for_the_key_and_a_wrong_one_is_told(own_server: Server, tab: Tab, lan_address: str):
+    own_server.controller.start(settings_for_tests(host="0.0.0.0", password="right"))
+    own_server.wait_for(EngineState.READY)
+    tab.open(f"http://{lan_address}:{own_server.port}/")
+    dialog = tab.page.get_by_role("dialog", name="The server's key")
+    expect(dialog).to_be_visible()
+    tab.page.get_by_label("Key", exact=True).fill("wrong")
+    tab.button("Use it").click()
+    expect(dialog).to_contain_text("The server does not take this key.")
+    tab.page.get_by_label("Key", exact=True).fill("right")
+    tab.button("Use it").click()
+    tab.wait_until_ready()
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.page.reload()
+    tab.wait_until_ready()
+    tab.say("Still there?")
+    expect(tab.messages()).to_have_count(4)
+
+
+def test_a_key_that_is_taken_back_is_told_at_the_message(own_server: Server, tab: Tab):
+    own_server.controller.start(settings_for_tests(password="first"))
+    own_server.wait_for(EngineState.READY)
+    tab.page.add_init_script("localStorage.setItem('tavernkeep', JSON.stringify({key: 'second'}))")
+    tab.open(own_server.base)
+    dialog = tab.page.get_by_role("dialog", name="The server's key")
+    expect(dialog).to_be_visible()
+    tab.page.keyboard.press("Escape")
+    tab.write("Hello!")
+    expect(tab.messages().last).to_contain_text("The key is missing or wrong.")
+    expect(dialog).to_be_visible()
+
+
+def test_a_server_that_goes_and_comes_back_loses_nothing(own_server: Server, tab: Tab):
+    own_server.controller.start(settings_for_tests())
+    own_server.wait_for(EngineState.READY)
+    settings = settings_for_tests(port=own_server.port)
+    tab.open(own_server.base)
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    tab.wait_for_words()
+    own_server.controller.stop()
+    tab.wait_until_written()
+    expect(tab.messages().last.locator(".text")).not_to_be_empty()
+    expect(tab.page.locator("#status")).to_have_text(re.compile("The server does not answer"))
+    tab.write("Are you there?")
+    expect(tab.messages().last).to_contain_text("The server does not answer. Is Tavernkeep running")
+    own_server.controller.start(settings)
+    tab.wait_until_ready()
+    tab.talkative(8)
+    tab.button("Retry").click()
+    tab.wait_until_written()
+    expect(tab.messages()).to_have_count(4)
+    assert tab.last_text()
+    assert tab.asked[-1]["messages"][-1] == {"role": "user", "content": "Are you there?"}
+
+
+def test_while_a_model_loads_the_page_says_so(own_server: Server, tab: Tab):
+    own_server.controller.start(settings_for_tests())
+    wait_until(lambda: own_server.base, "the address")
+    tab.open(own_server.base)
+    expect(tab.page.locator("#status")).not_to_be_empty()
+    tab.wait_until_ready()
+    expect(tab.page.locator("#status")).to_contain_text("SmolLM2-135M-Instruct")
+
+
+def test_words_are_never_taken_for_html(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(4)
+    tab.say("<img src=x onerror=alert(1)> *bold* `code` \"speech\" **strong** ```\n<b>\n```")
+    expect(tab.messages().first.locator(".text img")).to_have_count(0)
+    expect(tab.messages().first.locator(".text")).to_contain_text("<img src=x onerror=alert(1)>")
+    for element in ("em", "strong", ".speech", "code"):
+        expect(tab.messages().first.locator(f".text {element}").first).to_be_visible()
+
+
+def test_nothing_is_asked_of_anybody_else(server: Server, tab: Tab):
+    hosts = set()
+    tab.page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.talkative(4)
+    tab.say("Hello!")
+    assert hosts == {urlsplit(server.base).netloc}
+
+
+def test_the_pages_files_come_with_a_strict_policy_and_nothing_else_of_the_disk(server: Server):
+    for file in page_route.FOLDER.iterdir():
+        reply = server.get(f"/page/{file.name}")
+        assert reply.body == file.read_bytes()
+        policy = reply.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+    for path in ("/page/..%2f..%2fREADME.md", "/page/nothing.js", "/page/%2e%2e/page.js"):
+        assert b"Every route" not in server.get(path).body
+        assert server.get(path).status in (400, 404), path
+
+
+def test_axe_finds_nothing_to_object_to(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.talkative(8)
+    tab.say('Say "hello", *please*: `code`')
+    states = {
+        "a chat": lambda: None,
+        "settings": lambda: tab.button("Settings").click(),
+        "prompt": lambda: (tab.button("Done").click(), tab.button("Prompt").click()),
+        "key": lambda: (tab.button("Done").click(), tab.button("Key…").click()),
+        "an editor": lambda: (
+            tab.button("Use it").click(),
+            tab.messages().first.get_by_role("button", name="Edit").click(),
+        ),
+        "a new chat": lambda: tab.button("New chat").click(),
+    }
+    for state, reach in states.items():
+        reach()
+        for scheme in ("light", "dark"):
+            tab.page.emulate_media(color_scheme=scheme)
+            found = Axe().run(tab.page).response["violations"]
+            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], f"{state}, {scheme}"
+
+
+def test_on_a_phone_everything_is_in_reach(server: Server, tab: Tab):
+    tab.page.set_viewport_size({"width": 360, "height": 700})
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("A_very_long_word_" * 12)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(tab.button("New chat")).to_be_hidden()
+    tab.button("Chats").click()
+    expect(tab.button("New chat")).to_be_visible()
+    assert [each["id"] for each in Axe().run(tab.page).response["violations"]] == []
+    tab.button("New chat").click()
+    expect(tab.page.locator("#chats")).to_be_hidden()
+    expect(tab.page.get_by_label("Your message")).to_be_focused()
+
+
+def test_it_is_used_with_the_keyboard_alone(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.page.get_by_label("Your message").focus()
+    tab.page.keyboard.type("One")
+    tab.page.keyboard.press("Shift+Enter")
+    tab.page.keyboard.type("Two")
+    tab.page.keyboard.press("Enter")
+    tab.wait_until_written()
+    assert tab.asked[-1]["messages"][-1]["content"] == "One\nTwo"
+    expect(tab.page.get_by_role("log", name="What was answered")).to_have_text(re.compile(r"\w"))
+    tab.messages().first.get_by_role("button", name="Delete").focus()
+    tab.page.keyboard.press("Enter")
+    expect(tab.messages()).to_have_count(1)
