@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gui.view.connect import EXAMPLE_ADDRESS
 from server import clients
 from server.snapshot import ClientGuide
+from tests.conftest import Server
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "connect"
 INDEX = FOLDER / "README.md"
+EXAMPLES = re.findall(r"```python\n(.+?)```", (FOLDER / "openai.md").read_text("utf-8"), re.DOTALL)
 each_program = pytest.mark.parametrize("guide", clients.guides(), ids=lambda guide: guide.key)
 
 
@@ -50,3 +53,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("name", clients.ORDER)
 def test_each_preset_says_where_it_is_from(name: str) -> None:
     assert "https://github.com/" in clients._read(name)["source"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split()[1])
+def test_the_examples_in_python_hear_a_reply(server: Server, example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(example.replace(EXAMPLE_ADDRESS, server.base), names)
+    names["client"].close()
+    assert capsys.readouterr().out.strip()
