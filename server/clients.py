@@ -17,7 +17,7 @@ from server.snapshot import ClientGuide, Trial
 from server.whole_file import whole_file
 
 FOLDER = Path(__file__).resolve().parent.parent / "presets" / "clients"
-ORDER = ("mantella", "chim", "skyrimnet", "sillytavern_text", "sillytavern_chat")
+ORDER = ("mantella", "chim", "skyrimnet", "sillytavern_text", "sillytavern_chat", "koboldai_lite", "openai")
 PATIENCE = 120.0
 MANTELLA_FILE = "config.ini"
 MANTELLA_LINE = re.compile(rb"^([ \t]*llm_api[ \t]*=)[^\r\n]*", re.MULTILINE)
@@ -40,6 +40,8 @@ def ask_as(name: str, address: str, password: str, tokenize: Tokenize) -> Trial:
         raise TavernkeepError("The server is not running.", "Press Start on the launch page first.")
     told = _read(name)
     headers = {"Authorization": f"Bearer {password}"} if password else {}
+    if "origin" in told:
+        headers["Origin"] = told["origin"]  # a web page is refused until it is allowed, and so is this
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
     begun = time.monotonic()
     try:

@@ -10,20 +10,27 @@ import pytest
 from server import clients
 from server.controller import Controller
 from server.errors import TavernkeepError
+from server.events import EngineState
 from server.snapshot import ClientGuide
-from tests.conftest import Server
+from tests.conftest import Server, settings_for_tests
 
 ADDRESS = "http://127.0.0.1:5001"
 INI = b"[LLM]\r\n; llm_api\r\n;   default = OpenRouter\r\nllm_api = OpenRouter\r\n\r\nmodel = x \\# y\r\n"
+
+
+def talkative(name: str) -> dict[str, Any]:
+    """A program's preset, with a request that even a small model has something to say to."""
+    told = clients._read(name)
+    return {**told, "body": {**told["body"], "ban_eos_token": True, "seed": 7}}
 
 
 @pytest.mark.parametrize("name", clients.ORDER)
 def test_each_program_hears_the_reply_to_the_request_it_makes(
     server: Server, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = clients._read(name)
-    talkative = {**told["body"], "ban_eos_token": True, "seed": 7}  # a small model may have nothing to say
-    monkeypatch.setattr(clients, "_read", lambda _: {**told, "body": talkative})
+    told = talkative(name)
+    told.pop("origin", None)  # of a page that is not allowed
+    monkeypatch.setattr(clients, "_read", lambda _: told)
     trial = server.controller.try_client(name)
     assert trial.text.strip()
     assert trial.first > 0
@@ -42,6 +49,19 @@ def test_a_refusal_is_told_in_the_servers_words(server: Server, monkeypatch: pyt
     monkeypatch.setattr(clients, "_read", lambda _: {"path": "/v1/chat/completions", "body": {"messages": 3}})
     with pytest.raises(TavernkeepError, match="messages"):
         server.controller.try_client("mantella")
+
+
+def test_a_web_page_is_refused_until_it_is_allowed(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = talkative("koboldai_lite")
+    monkeypatch.setattr(clients, "_read", lambda _: told)
+    own_server.controller.start(settings_for_tests())
+    own_server.wait_for(EngineState.READY)
+    with pytest.raises(TavernkeepError, match=r"Web pages from https://lite\.koboldai\.net .* allow it"):
+        own_server.controller.try_client("koboldai_lite")
+    own_server.controller.stop()
+    own_server.controller.start(settings_for_tests(alloworigins="https://lite.koboldai.net"))
+    own_server.wait_for(EngineState.READY)
+    assert own_server.controller.try_client("koboldai_lite").text
 
 
 def test_a_server_that_is_not_there_is_told() -> None:

@@ -16,7 +16,7 @@ from tests.window import app, controller, open_window, wait_until
 # What is no text of ours: names, other programs' fields, and what the scripted controller says for the server.
 OTHERS = (
     "Tavernkeep", "KoboldAI Lite", "Agnai", "RisuAI", "Mikupad", "WSL", "Wi-Fi", "http",
-    "KoboldAI", "OpenAI", "LLM Service", "Model", "Key", "llama",
+    "KoboldAI", "OpenAI", "LLM Service", "Model", "Custom Token Count", "llama",
     "ChatML, the model's own. The model file carries it.", "ChatML", "Alpaca",
 )  # fmt: skip
 

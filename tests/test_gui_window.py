@@ -582,6 +582,13 @@ def test_each_program_has_its_fields_with_copy_buttons(app, controller):
     wait_until(app, lambda: app.connect.fields[0].entry.get() == "http://127.0.0.1:5009/v1/chat/completions")
 
 
+def test_there_is_room_for_the_fields_and_the_advice_of_every_program(app, controller):
+    app.navigation.go(Page.CONNECT)
+    for guide in controller.clients():
+        assert len(guide.fields) <= len(app.connect.fields)
+        assert len(guide.advice) <= len(app.connect.advice)
+
+
 def test_a_program_can_be_tried_once_a_model_is_ready(app, controller):
     app.navigation.go(Page.CONNECT)
     assert not enabled(app.connect.test_button)
