@@ -11,11 +11,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from babel.messages.pofile import read_po
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = {"build", "dist"}  # what others made, beside the folders whose names begin with a dot
+GUIDES = ("getting-started.md", "choosing.md", "troubleshooting.md")
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
@@ -75,6 +77,15 @@ def bare(token: Token) -> bool:
     return token.type == "image" and not token.content.strip()
 
 
+def unknown_labels(page: str) -> list[str]:
+    """What is in bold and is no text of the window's; a bold beginning that ends in a full stop or colon is none."""
+    with (ROOT / "gui/locale/tavernkeep.pot").open("rb") as file:
+        texts = {text for message in read_po(file) for text in ([message.id] if message.id else ())}
+    lines = [token.content.replace("\n", " ") for token in MARKDOWN.parse(page) if token.type == "inline"]
+    bold = [text for line in lines for text in re.findall(r"\*\*(.+?)\*\*", line)]
+    return [text for text in bold if text not in texts and not text.endswith((".", ":", "?"))]
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere_and_every_picture_has_a_text(document: Path) -> None:
     assert problems(document) == []
@@ -90,6 +101,15 @@ def test_every_document_is_found_from_the_readme() -> None:
         ahead += [file for _, file, _ in targets(document)]
     lost = {document for document in documents() if (ROOT / "docs") in document.parents} - reached
     assert sorted(str(document.relative_to(ROOT)) for document in lost) == []
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_what_a_guide_has_in_bold_is_a_label_of_the_window(guide: str) -> None:
+    assert unknown_labels((ROOT / "docs" / guide).read_text("utf-8")) == []
+
+
+def test_a_label_that_is_not_there_is_found() -> None:
+    assert unknown_labels("**In short:** press **Start**, then **Make it so**.") == ["Make it so"]
 
 
 def test_what_is_broken_is_found(tmp_path: Path) -> None:
