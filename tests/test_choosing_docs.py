@@ -11,7 +11,7 @@ import pytest
 from server.loading import load_command
 from server.model import fit
 from server.settings import Settings
-from server.snapshot import Device, DeviceKind, LayerShape, ModelFile, ModelShape
+from server.snapshot import Device, DeviceKind, Forecast, LayerShape, ModelFile, ModelShape
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "choosing.md"
@@ -69,7 +69,7 @@ def file_of(shape: Shape) -> ModelFile:
     return ModelFile("model.gguf", size, "llama", shape.catalogue, "Q4_K_M", shape.layers, 0, "", shape=model)
 
 
-def forecast(shape: Shape, card: int, game: int, context: int, precision: int) -> fit.Forecast:
+def forecast(shape: Shape, card: int, game: int, context: int, precision: int) -> Forecast:
     settings = Settings(model="model.gguf", contextsize=context, quantkv=precision, reservevram=float(game))
     free = max(card * GIB - DESKTOP, 0)
     device = Device("CUDA0", "A card", DeviceKind.GPU, card * GIB, free)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -15,8 +16,11 @@ from babel.messages.pofile import read_po
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from server.command_line import parse
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = {"build", "dist"}  # what others made, beside the folders whose names begin with a dot
+BOOTSTRAP = {"--gpu"}
 GUIDES = ("getting-started.md", "choosing.md", "troubleshooting.md")
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -86,6 +90,17 @@ def unknown_labels(page: str) -> list[str]:
     return [text for text in bold if text not in texts and not text.endswith((".", ":", "?"))]
 
 
+def unknown_flags(page: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Flags in a page's code that the launcher's ``--help`` does not list."""
+    with contextlib.suppress(SystemExit):
+        parse(["--help"])
+    known = set(re.findall(r"--[\w-]+", capsys.readouterr().out)) | BOOTSTRAP
+    tokens = [each for token in MARKDOWN.parse(page) for each in (token, *(token.children or ()))]
+    code = [line for token in tokens if token.type in ("code_inline", "fence") for line in token.content.splitlines()]
+    ours = [line for line in code if line.startswith("--") or "bootstrap.py" in line]
+    return [flag for line in ours for flag in re.findall(r"(?<!\S)--[\w-]+", line) if flag not in known]
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere_and_every_picture_has_a_text(document: Path) -> None:
     assert problems(document) == []
@@ -110,6 +125,18 @@ def test_what_a_guide_has_in_bold_is_a_label_of_the_window(guide: str) -> None:
 
 def test_a_label_that_is_not_there_is_found() -> None:
     assert unknown_labels("**In short:** press **Start**, then **Make it so**.") == ["Make it so"]
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs" / name for name in GUIDES)]
+)
+def test_every_flag_that_a_player_is_told_of_is_there(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert unknown_flags(document.read_text("utf-8"), capsys) == []
+
+
+def test_a_flag_that_is_not_there_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    page = "`--port 5002` `--dragons 3` `apt-get --dragons`\n\n```\npython3 bootstrap.py --unicorns\n```\n"
+    assert unknown_flags(page, capsys) == ["--dragons", "--unicorns"]
 
 
 def test_what_is_broken_is_found(tmp_path: Path) -> None:
