@@ -40,7 +40,7 @@ export function newVariant(text = "") {
 /** The variant of a message that is shown and sent. */
 export const shown = (message) => message.variants[message.chosen];
 
-export const titleOf = (chat) => chat.title || chat.character?.name || firstWords(chat) || "New chat";
+export const titleOf = (chat) => chat.title || chat.character?.name || firstWords(chat) || "Untitled chat";
 
 /** Who speaks, by name. */
 export function nameOf(chat, role) {

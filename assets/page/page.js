@@ -14,7 +14,7 @@ import { drawSidebar, saveFile } from "./sidebar.js";
 import { deleteChat, exported, imported, isExport, loadChats, saveChat } from "./store.js";
 import { Thread } from "./thread.js";
 
-const SAVE_SECONDS = 1; // while a reply is written
+const SAVE_SECONDS = 0.25; // while a reply is written
 const UNDO_SECONDS = 10;
 
 const $ = (id) => document.getElementById(id);
@@ -148,7 +148,7 @@ async function edit(message) {
   if (answer) {
     shown(message).text = answer.text;
     if (answer.answer) dropAfter(message);
-    await keep();
+    keep();
   }
   draw();
   thread.drawn.get(message)?.querySelector("[data-do=edit]").focus();
