@@ -65,6 +65,10 @@ def run(controller: Controller, invocation: Invocation, records: Records) -> int
         from server.self_test import self_test
 
         return self_test(controller)
+    if invocation.launch:
+        from gui.browser import show_when_ready
+
+        show_when_ready(controller)
     if not invocation.headless:
         try:
             if not show_window(controller, invocation):
@@ -149,10 +153,11 @@ def serve(controller: Controller, settings: Settings) -> int:
 
 def _addresses(base: str) -> str:
     return f"""tavernkeep: Serving on {base}. Paste into
-  Mantella            {base}/v1   (LLM service, as the URL; any key)
-  CHIM / Herika       {base}      (connector koboldcpp)
+  Mantella            {base}/v1   (LLM Service, as the URL)
+  CHIM / Herika       {base}      (connector koboldcppjson)
   SillyTavern         {base}      (Text Completion, KoboldCpp)
-  any OpenAI client   {base}/v1"""
+  any OpenAI client   {base}/v1
+  a browser           {base}      (the chat page)"""
 
 
 def _open_standard_streams() -> None:

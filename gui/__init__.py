@@ -9,6 +9,7 @@ appearance   how large everything is, and light or dark
 presence     how the window comes and goes: to the front, put away, closed
 instance     one window for each user: a second start wakes the first
 autostart    starting with the system
+browser      shows the chat page in the user's browser
 navigation   the buttons that lead to the pages, each of which is built when it is first needed
 event_pump   worker threads for slow calls, and the one poller that brings everything back to the Tk thread
 shelf        finds the models in the user's folders, and reads them one by one

@@ -15,7 +15,7 @@ from server.settings import Settings, from_mapping, rule_of
 
 # Flags of KoboldCpp that Tavernkeep does not have, by how many values follow them: people's scripts keep starting.
 NO_VALUE = """
-    launch usecpu noavx2 failsafe cli multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu
+    usecpu noavx2 failsafe cli multiplayer websearch remotetunnel highpriority foreground nocertify mmprojcpu
     no-mmproj-offload ignoremissing jinja jinja_tools jinja-tools smartcontext nomodel nobostoken enableguidance
     showgui singleinstance ttsgpu sdflashattention sdoffloadcpu sdvaecpu sdclipgpu sdvaeauto
     noblas sdnotile testmemory
@@ -39,7 +39,7 @@ SHORT = ("p", "ot")
 class Invocation:
     """What the command line asks for. ``headless`` means no window; ``warnings`` are sentences to show.
 
-    ``opened`` is the file that stands alone, as when a model or a configuration is opened with the program; "" if none.
+    ``launch`` opens the chat page in a browser. ``opened`` is the file that stands alone, as when a model or a configuration is opened with the program; "" if none.
     """
 
     settings: Settings
@@ -47,6 +47,7 @@ class Invocation:
     warnings: tuple[str, ...]
     opened: str = ""
     self_test: bool = False
+    launch: bool = False
 
 
 def parse(arguments: ReadOnly[str]) -> Invocation:
@@ -59,7 +60,7 @@ def parse(arguments: ReadOnly[str]) -> Invocation:
     given = vars(_parser().parse_args(_with_bare_values(arguments)))
     ignored = given.pop("ignored", [])
     headless, config = given.pop("skiplauncher", False), given.pop("config", None)
-    self_test = given.pop("self_test", False)
+    self_test, launch = given.pop("self_test", False), given.pop("launch", False)
     positional = {"model": given.pop("model_param", None), "port": given.pop("port_param", None)}
     opened = os.path.abspath(positional["model"]) if positional["model"] else ""
     if opened.lower().endswith((".kcpps", ".kcppt")):
@@ -68,7 +69,7 @@ def parse(arguments: ReadOnly[str]) -> Invocation:
     values |= {name: value for name, value in positional.items() if value is not None}
     values |= {name: value for name, value in given.items() if value is not None}
     warnings = tuple(f"{flag} is a flag of KoboldCpp that Tavernkeep does not have; it is ignored." for flag in ignored)
-    return Invocation(from_mapping(values), headless, warnings, opened, self_test)
+    return Invocation(from_mapping(values), headless, warnings, opened, self_test, launch)
 
 
 def flags_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(*flags_of(field), dest=field.name, metavar="VALUE", help=rule.help + shown, **several)
     parser.add_argument("--config", metavar="FILE", help="KoboldCpp configuration file (.kcpps) to start from.")
     parser.add_argument("--skiplauncher", action="store_true", help="Serve without a window.")
+    parser.add_argument("--launch", action="store_true", help="Open the chat page when the model is loaded.")
     parser.add_argument("--self-test", action="store_true", help="Try everything with the starter model, and end.")
     parser.add_argument("--version", action="version", version=VERSION)
     for names, count in ((NO_VALUE, 0), (ONE_VALUE, 1), (SOME_VALUES, "*")):

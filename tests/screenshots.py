@@ -1,18 +1,22 @@
-"""``python -m tests.screenshots``: every page, light and dark, at 100 and 200 %, into docs/screenshots.
+"""``python -m tests.screenshots``: the window and the chat page, light and dark, into docs/screenshots.
 
-The window is the real one, with the starter model at work for six clients.
+Both are the real ones, with the starter model: the window, at 100 and 200 %, while it works for six clients.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import logging
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
 
-from PIL import ImageGrab
+from PIL import Image, ImageGrab
+from playwright.sync_api import expect, sync_playwright
 from pyvirtualdisplay.display import Display
 
 from bench.window import run_until
@@ -21,12 +25,19 @@ from gui.app import App
 from gui.view.looks import Page
 from server.controller import Controller
 from server.events import EngineState
+from tests.browser import Tab, new_tab
 from tests.conftest import Server, settings_for_tests
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 CLIENTS = ("Mantella", "CHIM", "SkyrimNet", "SillyTavern", "OpenAI/Python", "Pantella")
 CHAT = {"messages": [{"role": "user", "content": "Tell me a long story about a dragon."}]}
+LYDIA = {
+    "name": "Lydia",
+    "description": "{{char}} is a housecarl in Whiterun, sworn to carry {{user}}'s burdens. She is loyal and dry.",
+    "first_mes": "*She looks up from her sword.* \"My thane. I have been waiting for you.\"",
+}
 COLOURS = 256
+SEED = 2  # of replies that one can show
 SECONDS_OF_WORK = 8.0
 
 
@@ -36,10 +47,49 @@ def main() -> None:
     logging.getLogger("tavernkeep").setLevel(logging.INFO)
     with Display(visible=False, size=(2000, 1320), backend="xvfb"):
         for appearance, scale in itertools.product(("light", "dark"), (1.0, 2.0)):
-            _picture_all(appearance, scale)
+            _picture_window(appearance, scale)
+    _picture_chat_page()
 
 
-def _picture_all(appearance: str, scale: float) -> None:
+def _picture_chat_page() -> None:
+    server = Server(Controller())
+    server.controller.start(settings_for_tests(contextsize=8192))
+    server.wait_for(EngineState.READY)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        for appearance in ("light", "dark"):
+            tab, _ = new_tab(chromium.new_context(viewport={"width": 1100, "height": 760}, color_scheme=appearance))
+            tab.open(server.base)
+            tab.wait_until_ready()
+            tab.button("Try JSON").click()
+            tab.say("Invent a guest of the tavern.")
+            tab.import_file({"name": "lydia.json", "mimeType": "", "buffer": json.dumps(LYDIA).encode()})
+            tab.button("Settings").click()
+            tab.page.get_by_label("Preset").select_option("NPC dialogue")
+            tab.page.get_by_label("Length of a reply").fill("60")
+            tab.page.get_by_label("Seed").fill(str(SEED))
+            _shoot(tab, "chat-settings")
+            tab.button("Done").click()
+            tab.say("Good morning, Lydia. Where shall we go today?")
+            tab.say("*nods* Then lead the way.")
+            _shoot(tab, f"chat-page-{appearance}")
+            tab.button("Prompt").click()
+            expect(tab.page.locator("#prompt .summary")).to_contain_text("tokens")
+            _shoot(tab, "chat-prompt")
+            tab.button("Done").click()
+            tab.page.set_viewport_size({"width": 390, "height": 760})
+            _shoot(tab, "chat-phone")
+        chromium.close()
+    server.controller.stop()
+
+
+def _shoot(tab: Tab, name: str) -> None:
+    expect(tab.toast()).to_be_hidden()
+    with Image.open(io.BytesIO(tab.page.screenshot())) as picture:
+        picture.convert("RGB").save(FOLDER / f"{name}.png", optimize=True)
+
+
+def _picture_window(appearance: str, scale: float) -> None:
     controller = Controller()
     logging.getLogger("tavernkeep").addHandler(controller.window_log())
     app = App(controller, settings_for_tests(contextsize=8192), appearance=appearance, scale=scale)

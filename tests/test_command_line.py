@@ -147,7 +147,7 @@ KOBOLDCPP = """\
 --sdnotile
 --testmemory
 """.splitlines()
-USED = {f"--{field.name}" for field in dataclasses.fields(Settings)} | {"--skiplauncher", "--nommap"}
+USED = {f"--{field.name}" for field in dataclasses.fields(Settings)} | {"--skiplauncher", "--launch", "--nommap"}
 
 
 def spellings() -> list[list[str]]:

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import time
+import webbrowser
 from types import SimpleNamespace
 
 import pytest
@@ -633,6 +634,16 @@ def test_an_address_is_copied(app, controller):
     app.status.openai.copy_button.invoke()
     assert app.root.clipboard_get() == f"{ADDRESS}/v1"
     assert shown(app.status.openai.copy_button) == "Copied"
+
+
+def test_a_button_shows_the_chat_page_in_the_browser(app, controller, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    assert not enabled(app.status.chat_button)
+    controller.state = READY
+    wait_until(app, lambda: enabled(app.status.chat_button))
+    app.status.chat_button.invoke()
+    wait_until(app, lambda: opened == [ADDRESS])
 
 
 def test_pages_are_built_when_they_are_needed_or_in_advance(app):

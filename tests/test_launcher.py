@@ -121,6 +121,21 @@ def stream_from(process: subprocess.Popen[str], tokens: int) -> Any:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_the_chat_page_is_opened_in_the_users_browser_when_the_model_answers(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf "%s" "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    process = launch("--skiplauncher", "--launch", "--port", "0", "--contextsize", "512", "--threads", "1")
+    wait_until(opened.exists, "the browser")
+    assert "is ready" in output_of(process)
+    assert f"Serving on {opened.read_text()}." in output_of(process)
+    with urllib.request.urlopen(opened.read_text()) as page:
+        assert b"<title>Tavernkeep</title>" in page.read()
+
+
 def test_a_reply_may_end_before_the_launcher_does(launch: Launch) -> None:
     process = launch("--skiplauncher", "--port", "0", "--contextsize", "512", "--threads", "1")
     with stream_from(process, tokens=80) as stream:

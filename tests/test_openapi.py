@@ -50,7 +50,7 @@ def test_the_document_can_be_had_without_a_key_and_the_page_as_well(own_server: 
     assert "/api/extra/generate/stream" in page.body.decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v1", "/v1"])
+@pytest.mark.parametrize("path", ["/api", "/api/v1", "/v1"])
 def test_the_beginnings_of_the_apis_lead_to_the_page(server: Server, path: str):
     assert server.get(path).body == openapi.page().encode()
 

@@ -8,10 +8,11 @@ from typing import Final
 import customtkinter as ctk
 
 from gui import theme
+from gui.browser import show_in_browser
 from gui.language import N_, tr
 from gui.theme import GAP, PADDING
 from gui.view.status import StatusView
-from gui.widgets.controls import CopyButton, Entry
+from gui.widgets.controls import Button, CopyButton, Entry
 from gui.widgets.display import Bar, Card, Label, Row, Tip, show_if
 
 _ROW_HEIGHT: Final = 20
@@ -92,6 +93,7 @@ class StatusCard:
         show_if(self.template_warning, bool(view.template_warning))
         self.kobold.show(view.kobold_address)
         self.openai.show(view.openai_address)
+        self.chat_button.enable(bool(view.kobold_address))
 
     def _build_headline(self, row: int) -> None:
         box = Row(self.frame)
@@ -171,7 +173,13 @@ class StatusCard:
         box.grid(row=row, column=0, sticky="ew", padx=PADDING, pady=(GAP, PADDING))
         box.grid_columnconfigure(1, weight=1)
         Label(box, tr("Paste into your mod or SillyTavern:"), font=theme.SMALL, colour=theme.DIM).grid(
-            row=0, column=0, columnspan=3, sticky="w"
+            row=0, column=0, columnspan=2, sticky="w"
         )
+        self.chat_button = Button(box, tr("Chat"), self._chat, width=72, height=_ADDRESS_HEIGHT)
+        self.chat_button.grid(row=0, column=2)
+        self.chat_tip = Tip(self.chat_button, tr("Talk to the model in your browser."))
         self.kobold = AddressRow(box, "KoboldAI", 1)
         self.openai = AddressRow(box, "OpenAI", 2)
+
+    def _chat(self) -> None:
+        show_in_browser(self.kobold.entry.get())
