@@ -37,9 +37,10 @@ SHORT = ("p", "ot")
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the command line asks for. ``headless`` means no window; ``warnings`` are sentences to show.
+    """What the command line asks for. ``headless`` means no window; ``warnings`` are sentences to show. ``launch``
+    opens the chat page in a browser.
 
-    ``launch`` opens the chat page in a browser. ``opened`` is the file that stands alone, as when a model or a configuration is opened with the program; "" if none.
+    ``opened`` is the file that stands alone, as when a model or a configuration is opened with the program; "" if none.
     """
 
     settings: Settings

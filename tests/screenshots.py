@@ -34,7 +34,7 @@ CHAT = {"messages": [{"role": "user", "content": "Tell me a long story about a d
 LYDIA = {
     "name": "Lydia",
     "description": "{{char}} is a housecarl in Whiterun, sworn to carry {{user}}'s burdens. She is loyal and dry.",
-    "first_mes": "*She looks up from her sword.* \"My thane. I have been waiting for you.\"",
+    "first_mes": '*She looks up from her sword.* "My thane. I have been waiting for you."',
 }
 COLOURS = 256
 SEED = 2  # of replies that one can show

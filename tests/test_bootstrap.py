@@ -186,6 +186,19 @@ def test_all_that_is_missing_is_told_at_once_with_one_command(own_venv, monkeypa
         bootstrap.check_machine()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody installs browsers for tests")
+@pytest.mark.parametrize("root", [True, False])
+def test_where_no_browser_can_be_installed_it_is_said_and_the_tests_go_on(root, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "apt-get" else None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    answer = subprocess.CompletedProcess([], 100, "", "E: Unable to locate package chromium")
+    monkeypatch.setattr(bootstrap, "capture", lambda *_, **__: answer)
+    bootstrap.provide_browser()
+    said = capsys.readouterr().out
+    assert ("Unable to locate package chromium" if root else "`sudo apt-get install chromium`") in said
+    assert "the chat page's tests are skipped" in said
+
+
 def test_a_machine_with_a_built_library_needs_no_compiler(own_venv, monkeypatch) -> None:
     bootstrap.write_stamp(llama=bootstrap.llama_recipe()[2])
     monkeypatch.setattr(bootstrap, "compiler", lambda: "")

@@ -137,6 +137,13 @@ def test_with_a_password_the_key_is_asked_for(protected: Server) -> None:
     assert protected.get("/v1/models", X_Api_Key="open sesame").status == 200
 
 
+def test_the_empty_chat_page_is_read_without_the_key_and_what_it_asks_for_is_not(protected: Server) -> None:
+    for path in ("/", "/page/page.js", "/foo/page/page.js", "/page/page.js/"):
+        assert protected.get(path).status == 200, path
+    for path in ("/props", "/api/extra/sampler_presets", "/page/../v1/models", "/page/v1/models"):
+        assert protected.get(path).status == 401, path
+
+
 def test_a_wrong_key_is_refused_while_the_model_loads_and_before_the_queue(
     own_server: Server, starter_model: object
 ) -> None:

@@ -29,6 +29,7 @@ from xml.etree import ElementTree
 
 import psutil
 import pytest
+from playwright.sync_api import expect
 
 from bench.startup import windows
 from gui import theme
@@ -36,6 +37,7 @@ from gui.view.looks import ButtonRole
 from package import components, facts
 from server import VERSION
 from server.engine.llama.back_ends import back_ends
+from tests.browser import Tab, browser, context, tab
 from tests.conftest import wait_until
 
 pytestmark = [
@@ -276,6 +278,31 @@ def test_two_copies_serve_side_by_side(package: Package) -> None:
         for port in (one, two):
             body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
             assert ask(port, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
+
+
+def test_the_chat_page_is_inside_and_talks_to_the_model(package: Package, tab: Tab) -> None:
+    with serving(package) as (_, port):
+        tab.open(f"http://127.0.0.1:{port}")
+        tab.wait_until_ready()
+        tab.talkative(4)
+        tab.say("Hello!")
+        assert tab.last_text()
+        tab.button("Settings").click()
+        expect(tab.page.get_by_label("Preset")).to_contain_text("Role-play")
+        tab.page.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="xdg-open is Linux's")
+def test_the_users_browser_gets_the_page_but_not_the_programs_libraries(package: Package) -> None:
+    desktop = package.room("desktop")
+    opener, told = desktop / "xdg-open", desktop / "told"
+    opener.write_text(f'#!/bin/sh\n(echo "$1"; env) > "{told}.part"; mv "{told}.part" "{told}"\n')
+    opener.chmod(0o755)
+    with serving(package, "--launch", PATH=f"{desktop}:/usr/bin:/bin") as (_, port):
+        wait_until(told.exists, "the browser")
+    address, *environment = told.read_text().splitlines()
+    assert address == f"http://127.0.0.1:{port}"
+    assert not any(line.startswith("LD_LIBRARY_PATH=") for line in environment)
 
 
 def test_a_template_may_use_what_python_imports_late(package: Package) -> None:
