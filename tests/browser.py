@@ -78,8 +78,8 @@ class Tab:
     def import_file(self, *files: Any) -> None:
         self.page.set_input_files("#import-file", list(files))
 
-    def toast(self) -> Locator:
-        return self.page.locator("#toast")
+    def toasts(self) -> Locator:
+        return self.page.locator("#toasts")
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def _picture_chat_page() -> None:
 
 
 def _shoot(tab: Tab, name: str) -> None:
-    expect(tab.toast()).to_be_hidden()
+    expect(tab.toasts()).to_be_empty()
     with Image.open(io.BytesIO(tab.page.screenshot())) as picture:
         picture.convert("RGB").save(FOLDER / f"{name}.png", optimize=True)
 

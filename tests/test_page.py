@@ -19,6 +19,18 @@ from server.events import EngineState
 from tests.browser import COMPLETIONS, Tab, browser, context, new_tab, tab
 from tests.conftest import Server, settings_for_tests, wait_until
 
+MARKS = {
+    "* **Iron:** 5 gold": "<p>* <strong>Iron:</strong> 5 gold</p>",
+    "2 * 3 * 4": "<p>2 * 3 * 4</p>",
+    "***both***": "<p><strong>both</strong></p>",
+    '*He said "no" twice.*': '<p><em>He said <span class="speech">"no"</span> twice.</em></p>',
+    "„Hallo“, und „Gut“": '<p><span class="speech">„Hallo“</span>, und <span class="speech">„Gut“</span></p>',
+    "- a\n  ```py\n  x = 1\n  ```\nb": '<p>- a</p><pre tabindex="0"><code>  x = 1</code></pre><p>b</p>',
+    "```\n```\nafter": '<pre tabindex="0"><code></code></pre><p>after</p>',
+    "```\nnot ended": '<pre tabindex="0"><code>not ended</code></pre>',
+    "~~~~\n```\n~~~~": '<pre tabindex="0"><code>```</code></pre>',
+    "a < b & c": "<p>a &lt; b &amp; c</p>",
+}
 LONG = 200  # tokens; a reply that is still being written while a test looks at it
 
 
@@ -101,8 +113,10 @@ def test_what_was_said_can_be_edited_and_answered_anew(server: Server, tab: Tab)
     tab.wait_until_written()
     expect(tab.messages()).to_have_count(2)
     assert tab.asked[-1]["messages"] == [{"role": "user", "content": "What are you?"}]
-    tab.button("Undo").click()
+    tab.button("Keep it as a branch").click()
     expect(tab.messages()).to_have_count(4)
+    expect(tab.messages().first.locator(".text")).to_have_text("Who are you?")
+    expect(tab.page.locator("#chat-list li")).to_have_count(2)
 
 
 def test_a_reply_is_edited_in_its_place_and_cancel_leaves_it(server: Server, tab: Tab):
@@ -177,21 +191,44 @@ def test_a_branch_is_a_chat_of_its_own(server: Server, tab: Tab):
     expect(tab.messages()).to_have_count(2)
 
 
-def test_two_tabs_do_not_lose_each_others_words(server: Server, tab: Tab, context: BrowserContext):
+def test_what_one_tab_writes_the_other_shows(server: Server, tab: Tab, context: BrowserContext):
     tab.open(server.base)
     tab.talkative(8)
     tab.say("Who are you?")
     other, mistakes = new_tab(context)
     other.open(server.base)
+    expect(other.messages()).to_have_count(2)
     other.talkative(8)
     other.say("Said in the other tab.")
+    expect(tab.messages()).to_have_count(4)
     tab.say("Said in this tab.")
+    expect(other.messages()).to_have_count(6)
+    expect(tab.page.locator("#chat-list li")).to_have_count(1)
+    assert mistakes == []
+
+
+def test_two_tabs_that_write_at_once_do_not_lose_each_others_words(server: Server, tab: Tab, context: BrowserContext):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    other, mistakes = new_tab(context)
+    other.open(server.base)
+    expect(other.messages()).to_have_count(2)
+    tab.talkative(LONG)
+    other.talkative(LONG)
+    other.write("Said in the other tab.")
+    expect(tab.messages()).to_have_count(4)
+    tab.write("Said in this tab.")
+    tab.wait_until_written()
+    other.wait_until_written()
+    whole = other.last_text()
     tab.page.reload()
     expect(tab.page.locator("#chat-list li")).to_have_count(2)
-    tab.button("Who are you? (from another tab)").click()
-    expect(tab.messages().nth(2)).to_contain_text("Said in this tab.")
     tab.button("Who are you?").click()
-    expect(tab.messages().nth(2)).to_contain_text("Said in the other tab.")
+    expect(tab.messages().nth(4).locator(".text")).to_have_text("Said in this tab.")
+    tab.button("Who are you? (from another tab)").click()
+    expect(tab.messages()).to_have_count(4)
+    assert tab.last_text() == whole
     assert mistakes == []
 
 
@@ -242,19 +279,26 @@ def test_the_next_prompt_is_shown_with_its_tokens(server: Server, tab: Tab):
     expect(tab.page.locator("#prompt .summary")).to_contain_text(f"{counted} tokens of 2048")
 
 
-def test_a_chat_that_is_too_long_says_what_was_left_out(server: Server, tab: Tab):
-    tab.open(server.base)
+def test_a_chat_that_is_too_long_says_what_was_left_out(own_server: Server, tab: Tab):
+    own_server.controller.start(settings_for_tests(contextsize=512))
+    own_server.wait_for(EngineState.READY)
+    tab.open(own_server.base)
     tab.talkative(8)
-    tab.say("First. " + "The tavern is full of guests. " * 160)
-    tab.say("Second. " + "The tavern is full of guests. " * 160)
-    expect(tab.messages().last.locator(".figures")).to_contain_text("oldest messages did not fit")
+    tab.say("First. " + "The tavern is full of guests. " * 40)
+    tab.say("Second. " + "The tavern is full of guests. " * 40)
+    expect(tab.messages().last.locator(".figures")).to_contain_text("of the oldest messages did not fit")
+
+
+def serve_thinker(server: Server, folder: Path, budget: int) -> None:
+    """A model that thinks before it speaks, as long as it may."""
+    thinker = folder / "thinker.jinja"
+    thinker.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n", "utf-8")
+    server.controller.start(settings_for_tests(chatcompletionsadapter=str(thinker), thinkingbudget=budget))
+    server.wait_for(EngineState.READY)
 
 
 def test_thoughts_are_folded_and_unfold(own_server: Server, tab: Tab, tmp_path: Path):
-    thinker = tmp_path / "thinker.jinja"
-    thinker.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n", "utf-8")
-    own_server.controller.start(settings_for_tests(chatcompletionsadapter=str(thinker), thinkingbudget=8))
-    own_server.wait_for(EngineState.READY)
+    serve_thinker(own_server, tmp_path, budget=8)
     tab.open(own_server.base)
     tab.talkative(40)
     tab.say("What is two and two?")
@@ -269,11 +313,15 @@ def test_thoughts_are_folded_and_unfold(own_server: Server, tab: Tab, tmp_path: 
 def test_the_demo_of_tools_calls_one_and_hears_its_result(server: Server, tab: Tab):
     tab.open(server.base)
     tab.button("Try tools").click()
-    tab.page.keyboard.press("Enter")
+    tab.button("Settings").click()
+    tab.page.get_by_label("Length of a reply").fill("60")
+    tab.button("Done").click()
+    tab.button("Send").click()
     tab.wait_until_written()
     expect(tab.messages().nth(1).locator(".calls")).to_contain_text(re.compile(r"Calls (roll_dice|current_time)\("))
     expect(tab.messages("Tool")).to_have_count(1)
     expect(tab.messages()).to_have_count(4)
+    expect(tab.messages().last.locator(".text")).not_to_be_empty()
     last = tab.asked[-1]["messages"]
     assert last[-1]["role"] == "tool"
     assert last[-1]["tool_call_id"] == last[-2]["tool_calls"][0]["id"]
@@ -292,7 +340,7 @@ def test_a_schema_that_is_not_json_is_told_where_it_is_written_and_when_it_is_se
     tab.open(server.base)
     tab.button("Settings").click()
     tab.page.get_by_label("JSON schema").fill("{oops")
-    expect(tab.page.get_by_role("alert").filter(has_text="The schema is not JSON")).to_be_visible()
+    expect(tab.page.get_by_role("alert").filter(has_text="schema in this chat's settings is not JSON")).to_be_visible()
     tab.button("Done").click()
     tab.write("Hello!")
     expect(tab.messages().last).to_contain_text("The JSON schema in this chat's settings is not JSON")
@@ -459,3 +507,174 @@ def test_it_is_used_with_the_keyboard_alone(server: Server, tab: Tab):
     tab.messages().first.get_by_role("button", name="Delete").focus()
     tab.page.keyboard.press("Enter")
     expect(tab.messages()).to_have_count(1)
+
+
+def test_undo_puts_a_message_back_where_it_was_and_takes_nothing_newer_away(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("One.")
+    tab.messages().first.hover()
+    tab.messages().first.get_by_role("button", name="Delete").click()
+    tab.say("Two.")
+    tab.button("Undo").click()
+    expect(tab.messages("You").locator(".text")).to_have_text(["One.", "Two."])
+    expect(tab.messages()).to_have_count(4)
+
+
+def test_a_chat_that_is_deleted_while_it_is_answered_stays_deleted_until_it_is_wanted_back(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    tab.wait_for_words()
+    tab.button("Delete Tell me of a dragon.").click()
+    server.wait_until_quiet()
+    expect(tab.messages()).to_have_count(0)
+    tab.button("Undo").click()
+    expect(tab.messages().last.locator(".text")).not_to_be_empty()
+    tab.button("Delete Tell me of a dragon.").click()
+    expect(tab.messages()).to_have_count(0)
+    tab.page.reload()
+    tab.wait_until_ready()
+    expect(tab.messages()).to_have_count(0)
+
+
+def test_two_messages_can_be_edited_at_once_and_each_edit_goes_where_it_began(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    first = tab.last_text()
+    tab.button("Retry").click()
+    tab.wait_until_written()
+    for message, text in ((tab.messages().first, "What are you?"), (tab.messages().last, "The keeper.")):
+        message.get_by_role("button", name="Edit").click()
+        message.get_by_label("The message").fill(text)
+    expect(tab.button("The reply before")).to_be_hidden()
+    for message in (tab.messages().last, tab.messages().first):
+        message.get_by_role("button", name="Save", exact=True).click()
+    expect(tab.messages().locator(".text")).to_have_text(["What are you?", "The keeper."])
+    tab.button("The reply before").click()
+    expect(tab.messages().last.locator(".text")).to_have_text(first)
+
+
+def test_save_and_answer_ends_the_reply_that_is_being_written(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.messages().first.get_by_role("button", name="Edit").click()
+    tab.page.get_by_label("The message").fill("What are you?")
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    expect(tab.messages().nth(3).locator(".text")).not_to_be_empty()
+    tab.talkative(8)
+    tab.button("Save and answer").click()
+    expect(tab.messages()).to_have_count(2)
+    tab.wait_until_written()
+    assert tab.asked[-1]["messages"] == [{"role": "user", "content": "What are you?"}]
+    tab.button("Keep it as a branch").click()
+    expect(tab.messages("You").last.locator(".text")).to_have_text("Tell me of a dragon.")
+
+
+def test_what_is_typed_and_not_sent_survives_a_reload_and_belongs_to_its_chat(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.page.get_by_label("Your message").fill("half a thou")
+    tab.page.reload()
+    expect(tab.page.get_by_label("Your message")).to_have_value("half a thou")
+    tab.button("New chat").click()
+    expect(tab.page.get_by_label("Your message")).to_have_value("")
+    tab.button("Who are you?").click()
+    expect(tab.page.get_by_label("Your message")).to_have_value("half a thou")
+
+
+def test_a_thought_is_unfolded_and_text_is_marked_while_it_is_written(own_server: Server, tab: Tab, tmp_path: Path):
+    serve_thinker(own_server, tmp_path, budget=60)
+    tab.open(own_server.base)
+    tab.talkative(LONG)
+    tab.write("What is two and two?")
+    tab.messages().last.get_by_text("Thinking…").click()
+    thought = tab.messages().last.locator(".thought-text")
+    expect(thought).to_be_visible()
+    tab.wait_until_written()
+    expect(thought).to_be_visible()
+
+
+def test_the_page_stays_where_the_reader_is_while_a_reply_is_written(server: Server, tab: Tab):
+    tab.page.set_viewport_size({"width": 1100, "height": 600})
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("The tavern is full of guests.\n\n" * 20)
+    tab.talkative(LONG)
+    tab.write("Tell me of a dragon.")
+    tab.wait_for_words()
+    thread = tab.page.locator("#thread")
+    thread.evaluate("thread => { thread.scrollTop = 10; }")
+    tab.wait_until_written()
+    assert thread.evaluate("thread => thread.scrollTop") == 10
+
+
+def test_a_browser_that_keeps_nothing_says_so_and_chats_all_the_same(server: Server, tab: Tab):
+    tab.page.add_init_script("delete IDBFactory.prototype.open; IDBFactory.prototype.open = () => new EventTarget();")
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    assert tab.last_text()
+    expect(tab.page.locator("#kept")).to_contain_text("This browser does not keep the chats")
+    tab.button("Export all").click()
+
+
+def test_a_key_typed_and_not_wanted_is_not_taken(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.button("Key…").click()
+    tab.page.get_by_label("Key", exact=True).fill("oops")
+    tab.page.keyboard.press("Escape")
+    tab.button("Key…").click()
+    expect(tab.page.get_by_label("Key", exact=True)).to_have_value("")
+
+
+def test_a_number_that_cannot_be_is_told_and_not_sent(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.wait_until_ready()
+    tab.talkative(8)
+    tab.button("Settings").click()
+    tab.page.get_by_label("Temperature").fill("-5")
+    expect(
+        tab.page.get_by_role("alert").filter(has_text="Temperature: it must be a number from 0 to 10.")
+    ).to_be_visible()
+    tab.page.keyboard.press("Escape")
+    tab.say("Hello!")
+    assert "temperature" not in tab.asked[-1]
+
+
+def test_marks_that_models_use_are_drawn_as_they_mean_them(server: Server, tab: Tab):
+    tab.open(server.base)
+    drawn = tab.page.evaluate(
+        """async (texts) => {
+            const { blocksOf, drawn } = await import("/page/markdown.js");
+            return texts.map((text) => blocksOf(text).map((block) => drawn(block).outerHTML).join(""));
+        }""",
+        list(MARKS),
+    )
+    assert dict(zip(MARKS, drawn, strict=True)) == MARKS
+
+
+def test_very_long_replies_are_drawn_quickly_enough(server: Server, tab: Tab):
+    tab.open(server.base)
+    odd = [" " * 100_000, "*" * 100_000, '"' * 99_999, "**a" * 30_000, "`" * 100_001, "```\n" * 20_000]
+    tab.page.evaluate(
+        """async (texts) => {
+            const { blocksOf, drawn } = await import("/page/markdown.js");
+            for (const text of texts) blocksOf(text).map(drawn);
+        }""",
+        odd,
+    )
+
+
+def test_the_phones_list_of_chats_is_closed_with_escape(server: Server, tab: Tab):
+    tab.page.set_viewport_size({"width": 360, "height": 700})
+    tab.open(server.base)
+    tab.button("Chats").click()
+    expect(tab.button("New chat")).to_be_focused()
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.locator("#chats")).to_be_hidden()
+    expect(tab.button("Chats")).to_be_focused()

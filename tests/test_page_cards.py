@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import expect
 
@@ -24,7 +25,7 @@ TEXTS = {
 }
 DATA = {
     **TEXTS,
-    "creator_notes": "Best with few words.",
+    "creator_notes": "Best with few words." + "\n\nAnd patience." * 20,
     "system_prompt": "",
     "post_history_instructions": "Answer in one sentence. {{original}}",
     "alternate_greetings": ["My thane.", "Trouble?"],
@@ -58,12 +59,16 @@ V2 = {"spec": "chara_card_v2", "spec_version": "2.0", "data": DATA}
 V3 = {"spec": "chara_card_v3", "spec_version": "3.0", "data": {**DATA, "nickname": "Lyd", "group_only_greetings": []}}
 
 
-def picture(**chunks: Any) -> bytes:
+def picture(how: str = "tEXt", **chunks: Any) -> bytes:
     """A PNG that carries these texts, as base64 of their JSON."""
     told = PngImagePlugin.PngInfo()
     for keyword, value in chunks.items():
         data = value if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False).encode()
-        told.add_text(keyword, base64.b64encode(data).decode())
+        text = base64.b64encode(data).decode()
+        if how.startswith("iTXt"):
+            told.add_itxt(keyword, text, lang="en", tkey="card", zip=how.endswith("packed"))
+        else:
+            told.add_text(keyword, text, zip=how == "zTXt")
     file = io.BytesIO()
     Image.new("RGB", (400, 600), "#a33").save(file, "PNG", pnginfo=told)
     return file.getvalue()
@@ -93,6 +98,10 @@ def prompt_of(tab: Tab) -> str:
         (upload("v3.png", picture(ccv3=V3)), "Lyd"),
         (upload("both.png", picture(chara=V2, ccv3=V3)), "Lyd"),
         (upload("no-ending", picture(chara=V2)), "Lydia"),
+        (upload("zTXt.png", picture("zTXt", chara=V2)), "Lydia"),
+        (upload("iTXt.png", picture("iTXt", chara=V2)), "Lydia"),
+        (upload("iTXt-packed.png", picture("iTXt packed", chara=V2)), "Lydia"),
+        (upload("a-broken-one-beside-it.png", picture(ccv3=b"{oops", chara=V2)), "Lydia"),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else value,
 )
@@ -100,14 +109,14 @@ def test_a_card_begins_a_chat_with_its_character(server: Server, tab: Tab, file:
     tab.open(server.base)
     tab.wait_until_ready()
     tab.import_file(file)
-    expect(tab.messages(name).locator(".text")).to_have_text("She looks up. You! You are late.")
+    expect(tab.messages(name).locator(".text")).to_have_text("She looks up. User! You are late.")
     expect(tab.page.locator("h1")).to_have_text(name)
     prompt = prompt_of(tab)
     for part in (
-        f"Write {name}'s next reply in a conversation with You.",
+        f"Write {name}'s next reply in a conversation with User.",
         f"{name} is a housecarl in Whiterun.",
         f"{name}'s personality: loyal and dry",
-        "Scenario: You has come home late.",
+        "Scenario: User has come home late.",
         f"{name}: I am sworn to carry your burdens.",
     ):
         assert part in prompt
@@ -140,7 +149,7 @@ def test_its_lorebook_speaks_up_when_it_is_asked_for_and_closing_words_come_last
     tab.open(server.base)
     tab.talkative(8)
     tab.import_file(upload("lydia.json", V2))
-    expect(tab.toast()).to_contain_text("1 entries of its lorebook look for patterns")
+    expect(tab.toasts()).to_contain_text("1 entries of its lorebook look for patterns")
     tab.say("Who rules here?")
     assert "Balgruuf" not in json.dumps(tab.asked[-1])
     assert "It is winter." in tab.asked[-1]["messages"][0]["content"]
@@ -149,9 +158,48 @@ def test_its_lorebook_speaks_up_when_it_is_asked_for_and_closing_words_come_last
     assert contents[-3:] == [
         "The Jarl is Balgruuf.",
         "Take me to the jarl. My sword is sharp, and a dragon comes.",
-        "Answer in one sentence. Write Lydia's next reply in a conversation with You.",
+        "Answer in one sentence. Write Lydia's next reply in a conversation with User.",
     ]
-    assert tab.asked[-1]["stop"] == ["\nYou:"]
+    assert tab.asked[-1]["stop"] == ["\nUser:"]
+
+
+def test_a_lorebook_in_sillytaverns_own_form_is_read_and_a_long_entry_does_not_keep_out_others(
+    server: Server, tab: Tab
+):
+    entries = {
+        "0": {"key": ["jarl"], "content": "The Jarl is Balgruuf.", "insertion_order": 2},
+        "1": {"keys": "dragon, wyrm", "content": "x" * 20_000, "insertion_order": 1},
+    }
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.import_file(upload("lydia.json", {**V2, "data": {**DATA, "character_book": {"entries": entries}}}))
+    tab.say("Does the Jarl know of the wyrm?")
+    assert "Balgruuf" in json.dumps(tab.asked[-1])
+    assert "xxx" not in json.dumps(tab.asked[-1])
+
+
+def test_what_the_user_says_is_sent_as_it_was_said(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.import_file(upload("lydia.json", V2))
+    tab.say("What are {{user}} and <USER>?")
+    assert {"role": "user", "content": "What are {{user}} and <USER>?"} in tab.asked[-1]["messages"]
+
+
+def test_what_an_exported_chat_may_not_say_is_left_out(server: Server, tab: Tab):
+    message = {"role": "user", "variants": [{"text": "Shown."}], "chosen": "length"}
+    samplers = {"messages": [{"role": "user", "content": "Hidden."}], "temperature": 0.5, "n": 3}
+    chats = [{"messages": [message], "samplers": samplers, "tools": "x"}, {"messages": [], "samplers": None}]
+    tab.open(server.base)
+    tab.import_file(upload("chats.json", {"format": "tavernkeep-chats", "chats": chats}))
+    expect(tab.messages().locator(".text")).to_have_text("Shown.")
+    tab.page.reload()
+    tab.talkative(8)
+    tab.button("Retry").click()
+    tab.wait_until_written()
+    asked = tab.asked[-1]
+    assert asked["messages"] == [{"role": "user", "content": "Shown."}]
+    assert (asked["temperature"], "n" in asked, "tools" in asked) == (0.5, False, False)
 
 
 def test_the_characters_notes_stand_in_the_settings_and_it_can_leave(server: Server, tab: Tab):
@@ -160,9 +208,12 @@ def test_the_characters_notes_stand_in_the_settings_and_it_can_leave(server: Ser
     expect(tab.messages("Lydia")).to_be_visible()
     tab.button("Settings").click()
     expect(tab.page.locator("#character")).to_contain_text("Best with few words.")
+    assert [each["id"] for each in Axe().run(tab.page).response["violations"]] == []
     tab.button("Remove").click()
     tab.button("Done").click()
     expect(tab.messages("Assistant")).to_be_visible()
+    tab.button("Undo").click()
+    expect(tab.messages("Lydia")).to_be_visible()
 
 
 def test_a_character_survives_export_and_import(server: Server, tab: Tab):
@@ -200,8 +251,8 @@ def test_a_character_survives_export_and_import(server: Server, tab: Tab):
 def test_a_file_without_a_character_is_told(server: Server, tab: Tab, file: dict[str, Any], sentence: str):
     tab.open(server.base)
     tab.import_file(file)
-    expect(tab.toast()).to_contain_text(sentence)
-    expect(tab.toast()).to_contain_text(file["name"])
+    expect(tab.toasts()).to_contain_text(sentence)
+    expect(tab.toasts()).to_contain_text(file["name"])
     expect(tab.messages()).to_have_count(0)
 
 
@@ -228,7 +279,7 @@ def test_a_file_without_a_character_is_told(server: Server, tab: Tab, file: dict
 def test_odd_files_do_no_harm(server: Server, tab: Tab, odd: Any):
     tab.open(server.base)
     tab.import_file(upload("odd.json", odd))
-    expect(tab.toast()).to_be_visible()
+    expect(tab.toasts()).to_be_visible()
     tab.button("New chat").click()
     tab.talkative(4)
     tab.say("Still well?")

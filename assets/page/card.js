@@ -27,7 +27,7 @@ export function isCard(value) {
 export async function cardFromPng(file) {
   if (file.size > LARGEST_FILE) throw new CardError("The picture is larger than 30 MB, which no character card is.");
   const bytes = new Uint8Array(await file.arrayBuffer());
-  const card = cardFromJson(jsonInPng(bytes));
+  const card = cardFromJson(await jsonInPng(bytes));
   card.character.avatar = await smallPicture(file);
   return card;
 }
@@ -63,8 +63,11 @@ const text = (value) => (typeof value === "string" ? value.trim().slice(0, LONGE
 
 const list = (value) => (Array.isArray(value) ? value : []);
 
+const words = (value) => (typeof value === "string" ? value.split(",") : list(value)).map(text).filter(Boolean);
+
 function readBook(book) {
-  const entries = list(book?.entries).slice(0, MOST_ENTRIES).filter((entry) => entry?.enabled !== false);
+  const all = Array.isArray(book?.entries) ? book.entries : Object.values(book?.entries ?? {}); // SillyTavern's own form
+  const entries = all.slice(0, MOST_ENTRIES).filter((entry) => entry && typeof entry === "object" && entry.enabled !== false);
   const patterns = entries.filter((entry) => entry.use_regex === true && !entry.constant).length;
   const used = entries.filter((entry) => entry.use_regex !== true || entry.constant).map(readEntry);
   const notes = patterns ? [`${patterns} entries of its lorebook look for patterns, which are not understood here.`] : [];
@@ -73,8 +76,8 @@ function readBook(book) {
 
 function readEntry(entry) {
   return {
-    keys: list(entry.keys).map(text).filter(Boolean),
-    others: entry.selective === true ? list(entry.secondary_keys).map(text).filter(Boolean) : [],
+    keys: words(entry.keys ?? entry.key),
+    others: entry.selective === true ? words(entry.secondary_keys ?? entry.keysecondary) : [],
     always: entry.constant === true,
     exact: entry.case_sensitive === true,
     order: Number(entry.insertion_order) || 0,
@@ -82,23 +85,25 @@ function readEntry(entry) {
   };
 }
 
-function jsonInPng(bytes) {
+async function jsonInPng(bytes) {
   const chunks = textChunks(bytes);
-  const keyword = CARD_CHUNKS.find((each) => chunks.has(each));
-  if (!keyword) {
-    throw new CardError(
-      "There is no character in this picture. Sites often show a copy without one: use their download button for the card.",
-    );
+  const there = CARD_CHUNKS.filter((keyword) => chunks.has(keyword));
+  for (const keyword of there) {
+    try {
+      const packed = Uint8Array.from(atob(await chunks.get(keyword)()), (letter) => letter.charCodeAt(0));
+      return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(packed));
+    } catch {
+      // An older version of the card may stand beside it.
+    }
   }
-  try {
-    const packed = Uint8Array.from(atob(chunks.get(keyword)), (letter) => letter.charCodeAt(0));
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(packed));
-  } catch {
-    throw new CardError("The character in this picture is damaged. Download the card again.");
-  }
+  throw new CardError(
+    there.length
+      ? "The character in this picture is damaged. Download the card again."
+      : "There is no character in this picture. Sites often show a copy without one: use their download button for the card.",
+  );
 }
 
-/** A PNG's texts by their keywords. */
+/** A PNG's texts by their keywords, each as a function that reads it. */
 function textChunks(bytes) {
   const found = new Map();
   const view = new DataView(bytes.buffer);
@@ -107,13 +112,32 @@ function textChunks(bytes) {
     const kind = latin(bytes.subarray(place + 4, place + 8));
     const content = bytes.subarray(place + 8, place + 8 + length);
     const end = content.indexOf(0);
-    if (kind === "tEXt" && end > 0) found.set(latin(content.subarray(0, end)).toLowerCase(), latin(content.subarray(end + 1)));
+    if (kind in READERS && end > 0) found.set(latin(content.subarray(0, end)).toLowerCase(), () => READERS[kind](content.subarray(end + 1)));
     place += 12 + length;
   }
   return found;
 }
 
-const latin = (bytes) => new TextDecoder("latin1").decode(bytes);
+/** How the text behind a chunk's keyword is packed: https://www.w3.org/TR/png-3/#11textinfo */
+const READERS = {
+  tEXt: latin,
+  zTXt: (content) => inflated(content.subarray(1)),
+  iTXt: (content) => {
+    const start = content.indexOf(0, content.indexOf(0, 2) + 1) + 1; // behind the language and the translated keyword
+    return content[0] ? inflated(content.subarray(start)) : latin(content.subarray(start));
+  },
+};
+
+async function inflated(bytes) {
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  let text = "";
+  for (let piece; !(piece = await reader.read()).done && text.length < LARGEST_FILE; ) text += latin(piece.value);
+  return text;
+}
+
+function latin(bytes) {
+  return new TextDecoder("latin1").decode(bytes);
+}
 
 /** The picture, small enough to keep; "" if the browser cannot draw it. */
 async function smallPicture(file) {

@@ -1,13 +1,16 @@
 // A chat: what belongs to it, what can be done with it, and the request it makes. No drawing, no network.
 
-import { SCHEMA, TOOLS } from "./demos.js";
+import { TOOLS } from "./demos.js";
 import { loreFor } from "./lorebook.js";
 
 const LONGEST_TITLE = 48;
 
+/** The samplers that a chat may set otherwise than its preset. */
+export const SAMPLERS = ["temperature", "top_k", "top_p", "min_p", "rep_pen", "dry_multiplier", "xtc_probability", "seed"];
+
 export const CHAT_DEFAULTS = {
   title: "",
-  user: "You",
+  user: "",
   character: null, // {name, about, avatar, closing, book}
   system: "",
   preset: "",
@@ -16,7 +19,7 @@ export const CHAT_DEFAULTS = {
   thinking: true,
   tools: "", // "auto" or "required": the demo's tools are offered
   schema: "", // the JSON schema that replies keep to
-  messages: [], // {role, variants: [{text, thought, calls, figures, problem, end}], chosen, call}
+  messages: [], // {role, variants, chosen, call}; call is what a tool's result answers
 };
 
 /** A new chat with what is given; the rest is usual. */
@@ -33,12 +36,19 @@ export function newMessage(role, ...texts) {
   return { role, variants: texts.map((text) => newVariant(text)), chosen: 0 };
 }
 
+/** One way a message was written. `end` is why it ended, `problem` what went wrong, `refused` whether for the key. */
 export function newVariant(text = "") {
-  return { text, thought: "", calls: [], figures: null, problem: "", end: "" };
+  return { text, thought: "", calls: [], figures: null, problem: "", refused: false, end: "" };
 }
 
 /** The variant of a message that is shown and sent. */
 export const shown = (message) => message.variants[message.chosen];
+
+/** The text of a message as people and the model read it. */
+export function textOf(chat, message) {
+  const { text } = shown(message);
+  return chat.character && message.role === "assistant" ? withNames(chat, text) : text; // greetings have names in them
+}
 
 export const titleOf = (chat) => chat.title || chat.character?.name || firstWords(chat) || "Untitled chat";
 
@@ -48,37 +58,46 @@ export function nameOf(chat, role) {
   return role === "tool" ? "Tool" : chat.character?.name || "Assistant";
 }
 
-/** A text with the names in it that cards leave open. */
-export function withNames(chat, text) {
-  return text
-    .replace(/\{\{char\}\}|<BOT>/gi, () => nameOf(chat, "assistant"))
-    .replace(/\{\{user\}\}|<USER>/gi, () => nameOf(chat, "user"))
-    .replace(/\{\{\/\/[^}]*\}\}/g, "");
-}
-
 /** The body of the request that the chat makes next; `draft` is what the user has typed and not sent. */
 export function requestOf(chat, presets, draft = "") {
-  const messages = chat.messages.map(spoken).filter(Boolean);
+  const messages = chat.messages.map((message) => spoken(chat, message)).filter(Boolean);
   if (draft) messages.push({ role: "user", content: draft });
   const body = {
-    messages: framed(chat, messages).map((each) => ({ ...each, content: withNames(chat, each.content) })),
     ...presets.find((preset) => preset.name === chat.preset)?.settings,
     ...chat.samplers,
     thinking: chat.thinking ? "show" : "off",
+    messages: framed(chat, messages),
   };
   if (chat.maxTokens) body.max_tokens = chat.maxTokens;
-  if (chat.character) body.stop = [`\n${nameOf(chat, "user")}:`];
+  if (chat.character) body.stop = [`\n${userIn(chat)}:`];
   if (chat.tools) Object.assign(body, { tools: TOOLS, tool_choice: toolChoice(chat), parallel_tool_calls: false });
-  if (chat.schema) body.response_format = { type: "json_schema", json_schema: { name: "reply", schema: parsed(chat.schema) } };
+  if (chat.schema) body.response_format = { type: "json_schema", json_schema: { name: "reply", schema: readSchema(chat.schema) } };
   return body;
 }
 
-/** A copy of the chat up to and with a message. */
-export function branch(chat, message) {
-  const { id, created, changed, ...rest } = structuredClone(chat);
-  const messages = rest.messages.slice(0, chat.messages.indexOf(message) + 1);
-  return newChat({ ...rest, messages, title: `${titleOf(chat)} (branch)` });
+/** A JSON schema that somebody wrote. Throws with a sentence. */
+export function readSchema(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`The JSON schema in this chat's settings is not JSON: ${error.message}.`);
+  }
 }
+
+/** A copy of the chat with these of its messages. */
+export function branch(chat, messages) {
+  return newChat(structuredClone({ ...chat, messages, title: `${titleOf(chat)} (branch)` }));
+}
+
+/** A text of the chat's own with the names in it that cards leave open. */
+function withNames(chat, text) {
+  const named = text.replace(/\{\{char\}\}/gi, () => nameOf(chat, "assistant")).replace(/\{\{user\}\}/gi, () => userIn(chat));
+  if (!chat.character) return named;
+  return named.replace(/<BOT>/g, () => chat.character.name).replace(/<USER>/g, () => userIn(chat)).replace(/\{\{\/\/[^}]*\}\}/g, "");
+}
+
+/** The user's name in texts, where "You" would read oddly. */
+const userIn = (chat) => chat.user || "User";
 
 function firstWords(chat) {
   const words = chat.messages.find((message) => message.role === "user");
@@ -86,11 +105,12 @@ function firstWords(chat) {
   return text.length > LONGEST_TITLE ? `${text.slice(0, LONGEST_TITLE)}…` : text;
 }
 
-function spoken(message) {
-  const { text, calls } = shown(message);
-  if (message.role === "tool") return { role: "tool", tool_call_id: message.call, content: text };
-  if (message.role === "assistant" && calls.length) return { role: "assistant", content: text, tool_calls: calls };
-  return text || message.role === "user" ? { role: message.role, content: text } : null;
+function spoken(chat, message) {
+  const content = textOf(chat, message);
+  const { calls } = shown(message);
+  if (message.role === "tool") return { role: "tool", tool_call_id: message.call, content };
+  if (calls.length) return { role: "assistant", content, tool_calls: calls };
+  return content || message.role === "user" ? { role: message.role, content } : null;
 }
 
 /**
@@ -99,23 +119,17 @@ function spoken(message) {
  */
 function framed(chat, messages) {
   const { always, now } = loreFor(chat.character?.book ?? [], messages.map((message) => message.content));
-  const system = [chat.system, ...always].filter(Boolean).join("\n\n");
-  const last = messages.findLastIndex((message) => message.role === "user");
-  const [before, question, after] = [messages.slice(0, Math.max(last, 0)), messages.slice(Math.max(last, 0), last + 1), messages.slice(last + 1)];
-  const note = (text) => (text ? [{ role: "system", content: text }] : []);
-  return [...note(system), ...before, ...note(now.join("\n\n")), ...question, ...note(chat.character?.closing), ...after];
+  const note = (...texts) => {
+    const content = withNames(chat, texts.filter(Boolean).join("\n\n"));
+    return content ? [{ role: "system", content }] : [];
+  };
+  const question = Math.max(messages.findLastIndex((message) => message.role === "user"), 0);
+  const [before, asked, after] = [messages.slice(0, question), messages.slice(question, question + 1), messages.slice(question + 1)];
+  return [...note(chat.system, ...always), ...before, ...note(...now), ...asked, ...note(chat.character?.closing), ...after];
 }
 
 /** A model that must call does so once for each message; with the result it has to find words. */
 function toolChoice(chat) {
   const answered = chat.messages.findLast((message) => message.role !== "assistant")?.role === "tool";
   return answered && chat.tools === "required" ? "none" : chat.tools;
-}
-
-function parsed(schema) {
-  try {
-    return JSON.parse(schema);
-  } catch (error) {
-    throw new Error(`The JSON schema in this chat's settings is not JSON: ${error.message}.`);
-  }
 }

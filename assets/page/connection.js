@@ -16,7 +16,9 @@ let refused = null; // the key that the server did not take last
 /** Look at the server from now on. */
 export async function watchServer() {
   server.useKey(memory.key);
-  dialog.onclose = takeKey;
+  dialog.onclose = () => {
+    if (dialog.returnValue === "use") takeKey();
+  };
   for (;;) {
     const ready = await look();
     await new Promise((resolve) => setTimeout(resolve, 1000 * (ready ? LOOK_SECONDS.ready : LOOK_SECONDS.else)));
@@ -27,6 +29,7 @@ export async function watchServer() {
 export function askForKey() {
   dialog.querySelector("input").value = memory.key;
   dialog.querySelector(".problem").textContent = refused ? "The server does not take this key." : "";
+  dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();
 }
 

@@ -1,42 +1,31 @@
 // The chat page: starts here, and ties its parts together. chat.js holds a chat and reply.js has it answered; server.js
-// asks the server, which connection.js watches; store.js keeps chats, card.js and lorebook.js read characters; thread.js,
-// sidebar.js, settings.js and markdown.js draw.
+// asks the server, which connection.js watches; store.js keeps chats, files.js, card.js and exchange.js read files; thread.js,
+// message.js, markdown.js, sidebar.js, settings.js and toast.js draw.
 
-import { cardFromJson, cardFromPng, CardError, isCard, isPng } from "./card.js";
-import { branch, newChat, newMessage, requestOf, shown, titleOf } from "./chat.js";
+import { branch, newChat, newMessage, requestOf, shown, textOf, titleOf } from "./chat.js";
 import { askForKey, told, watchServer } from "./connection.js";
 import { DEMOS } from "./demos.js";
-import { memory, remember } from "./memory.js";
+import { exported } from "./exchange.js";
+import { readFiles, saveFile, takeDrops } from "./files.js";
+import { memory, recallDraft, remember, rememberDraft } from "./memory.js";
 import { makeRoom, writeReply } from "./reply.js";
 import { previewPrompt } from "./server.js";
 import { showSettings } from "./settings.js";
-import { drawSidebar, saveFile } from "./sidebar.js";
-import { deleteChat, exported, imported, isExport, loadChats, saveChat } from "./store.js";
+import { drawSidebar } from "./sidebar.js";
+import { deleteChat, loadChat, loadChats, saveChats, watchOtherTabs } from "./store.js";
 import { Thread } from "./thread.js";
+import { toast } from "./toast.js";
 
-const SAVE_SECONDS = 0.25; // while a reply is written
-const UNDO_SECONDS = 10;
+const SAVE_SECONDS = 0.5; // while a reply is written
 
 const $ = (id) => document.getElementById(id);
 
-let chats = [];
+let chats = []; // those that are kept, or should be
 let chat = fresh();
-const writing = new Map(); // chat -> AbortController
-const drafts = new Map(); // chat -> what was typed and not sent
+const writing = new Map(); // chat -> {stop, done}
+const removed = new WeakSet(); // chats that nobody wants to be kept
 
-const thread = new Thread($("thread"), {
-  retry: (message) => retry(message),
-  continue: () => write(chat),
-  edit,
-  copy: async (message) => {
-    await navigator.clipboard.writeText(shown(message).text);
-    toast("Copied.");
-  },
-  branch: (message) => open(branch(chat, message)),
-  delete: remove,
-  previous: (message) => choose(message, -1),
-  next: (message) => choose(message, 1),
-});
+const thread = new Thread($("thread"), { retry, continue: () => write(chat), edit, copy, branch: branchAt, delete: remove, previous: (message) => choose(message, -1), next: (message) => choose(message, 1) });
 
 // ---- chats ----
 
@@ -44,26 +33,41 @@ function fresh(given = {}) {
   return newChat({ ...given, user: memory.user });
 }
 
-async function keep(which = chat) {
-  if (!which.messages.length && !which.character && !which.system && !chats.includes(which)) return; // nothing in it yet
+function keep(which = chat) {
+  if (removed.has(which)) return;
   if (!chats.includes(which)) chats.unshift(which);
+  return keepAll([which]);
+}
+
+async function keepAll(these) {
   try {
-    if (await saveChat(which)) toast("This chat was changed in another tab too; here it goes on as a chat of its own.");
+    const forked = await saveChats(these.filter((each) => !removed.has(each)));
+    if (forked.length) toast("This chat was changed in another tab at the same time. Here it goes on as a chat of its own.");
+    navigator.storage?.persist?.();
   } catch {
-    toast("This browser does not keep the chat. Export it, or it is lost when the page is closed.");
+    isNotKept();
   }
-  remember({ chat: chat.id });
-  drawChats();
+  if (chats.includes(chat)) remember({ chat: chat.id });
+  draw();
+}
+
+function isNotKept() {
+  if ($("kept").classList.contains("problem")) return;
+  $("kept").classList.add("problem");
+  $("kept").textContent = "This browser does not keep the chats, as in some private windows. Export what you do not want to lose.";
+  toast($("kept").textContent);
 }
 
 function open(which) {
-  drafts.set(chat, $("draft").value);
   chat = which;
-  $("draft").value = drafts.get(chat) ?? "";
-  keep();
+  if (chats.includes(chat)) remember({ chat: chat.id });
+  $("draft").value = recallDraft(draftName());
   draw();
   closeSidebar();
 }
+
+/** A chat that is not kept yet has another id after a reload. */
+const draftName = () => (chats.includes(chat) ? chat.id : "new");
 
 function draw() {
   const busy = writing.has(chat);
@@ -72,147 +76,198 @@ function draw() {
   document.title = `${titleOf(chat)} · Tavernkeep`;
   $("send").hidden = busy;
   $("stop").hidden = !busy;
-  drawChats();
+  const actions = { open: openFromList, export: (each) => saveFile(titleOf(each), exported([each])), delete: removeChat };
+  drawSidebar(chats.includes(chat) ? chats : [chat, ...chats], chat, actions);
 }
 
-function drawChats() {
-  drawSidebar(chats.includes(chat) ? chats : [chat, ...chats], chat, { open, export: (each) => saveFile(titleOf(each), exported([each])), delete: removeChat });
-  $("title").textContent = titleOf(chat);
+function openFromList(which) {
+  open(which);
+  $("thread").focus();
 }
 
-function removeChat(which) {
-  writing.get(which)?.abort();
+async function removeChat(which) {
+  removed.add(which);
+  await stopped(which);
   chats = chats.filter((each) => each !== which);
-  deleteChat(which).catch(() => {}); // what is not kept need not be deleted
-  if (which === chat) open(chats[0] ?? fresh());
-  else drawChats();
-  toast(`“${titleOf(which)}” was deleted.`, () => open(which));
+  if (which === chat) openFromList(chats[0] ?? fresh());
+  else draw();
+  const back = () => {
+    removed.delete(which);
+    keep(which);
+    openFromList(which);
+  };
+  toast(`“${titleOf(which)}” was deleted.`, { label: "Undo", act: back });
+  deleteChat(which).catch(isNotKept);
+}
+
+/** What another tab has kept is taken over, unless it is being changed here. */
+async function chatChangedElsewhere(id) {
+  const kept = await loadChat(id);
+  const own = chats.find((each) => each.id === id);
+  if (!kept || writing.has(own) || (own && thread.isEdited(own))) return;
+  if (own) Object.assign(own, kept);
+  else chats.unshift(kept);
+  draw();
 }
 
 // ---- messages ----
 
-async function send() {
+function send() {
   const text = $("draft").value.trim();
   if (!text || writing.has(chat)) return;
   $("draft").value = "";
+  rememberDraft(draftName(), "");
   chat.messages.push(newMessage("user", text));
-  await write(chat);
+  write(chat);
+  thread.toEnd();
 }
 
 function retry(message) {
   if (message.role === "assistant") makeRoom(chat);
-  return write(chat);
+  write(chat);
 }
 
 /** Have the chat's last reply written, or gone on with. */
-async function write(which) {
+function write(which) {
   if (writing.has(which)) return;
   if (which.messages.at(-1)?.role !== "assistant") makeRoom(which);
   const stop = new AbortController();
-  writing.set(which, stop);
-  if (which === chat) draw();
-  await keep(which);
-  const saving = setInterval(() => saveChat(which).catch(() => {}), 1000 * SAVE_SECONDS);
-  await writeReply(which, told.presets, stop.signal, (message) => show(which, message));
+  writing.set(which, { stop, done: written(which, stop.signal) });
+  draw();
+  if (which === chat) $("draft").focus();
+}
+
+async function written(which, signal) {
+  keep(which);
+  const saving = setInterval(() => keep(which), 1000 * SAVE_SECONDS);
+  await writeReply(which, told.presets, signal, () => drawSoon(which));
   clearInterval(saving);
   writing.delete(which);
-  await keep(which);
-  if (which === chat) draw();
+  keep(which);
+  draw();
   announce(which);
   if (shown(which.messages.at(-1)).refused) askForKey();
+}
+
+/** End the reply that is being written, if one is, and wait for its end. */
+async function stopped(which) {
+  writing.get(which)?.stop.abort();
+  await writing.get(which)?.done;
 }
 
 let drawing = 0;
 
 /** At most once a frame, however fast the model is. */
-function show(which, message) {
+function drawSoon(which) {
   if (which !== chat || drawing) return;
   drawing = requestAnimationFrame(() => {
     drawing = 0;
-    if (which !== chat) return;
-    if (message) thread.refresh(message);
-    else draw();
+    thread.show(chat, writing.has(chat));
   });
 }
 
 /** For screen readers: whole replies, not each word. */
 function announce(which) {
-  const variant = shown(which.messages.at(-1));
+  const last = which.messages.at(-1);
+  const where = which === chat ? "" : `In ${titleOf(which)}: `;
   const line = document.createElement("p");
-  line.textContent = variant.problem || variant.text;
+  line.textContent = where + (shown(last).problem || textOf(which, last) || "The reply is empty.");
   $("heard").replaceChildren(line);
 }
 
 async function edit(message) {
-  const answer = await thread.edit(message);
+  const from = chat;
+  const variant = shown(message);
+  const answer = await thread.viewOf(message).edit();
   if (answer) {
-    shown(message).text = answer.text;
-    if (answer.answer) dropAfter(message);
-    keep();
+    if (answer.answer) {
+      await stopped(from);
+      dropAfter(from, message);
+    }
+    variant.text = answer.text;
+    keep(from);
+    if (answer.answer) write(from);
   }
   draw();
-  thread.drawn.get(message)?.querySelector("[data-do=edit]").focus();
-  if (answer?.answer) write(chat);
+  if (from === chat && !answer?.answer) thread.viewOf(message).focus("edit");
 }
 
-function dropAfter(message) {
-  const [from, before] = [chat, [...chat.messages]];
-  chat.messages = chat.messages.slice(0, chat.messages.indexOf(message) + 1);
-  if (before.length > chat.messages.length) toast("What followed was taken away.", () => restore(from, before));
+/** What is taken away stays to be had as a chat of its own. */
+function dropAfter(which, message) {
+  const before = branch(which, which.messages);
+  const kept = which.messages.slice(0, which.messages.indexOf(message) + 1);
+  if (kept.length === which.messages.length) return;
+  which.messages = kept;
+  const back = () => {
+    keep(before);
+    openFromList(before);
+  };
+  toast("What followed was taken away.", { label: "Keep it as a branch", act: back });
 }
 
 function remove(message) {
-  const [from, before] = [chat, [...chat.messages]];
-  chat.messages = chat.messages.filter((each) => each !== message);
-  keep();
+  const [from, place] = [chat, chat.messages.indexOf(message)];
+  from.messages.splice(place, 1);
+  keep(from);
   draw();
   $("thread").focus();
-  toast("The message was deleted.", () => restore(from, before));
+  const back = () => {
+    from.messages.splice(Math.min(place, from.messages.length), 0, message);
+    keep(from);
+    draw();
+  };
+  toast("The message was deleted.", { label: "Undo", act: back });
 }
 
-function restore(which, messages) {
-  writing.get(which)?.abort();
-  which.messages = messages;
-  keep(which);
-  if (which === chat) draw();
+function branchAt(message) {
+  const before = chat.messages.slice(0, chat.messages.indexOf(message) + 1);
+  const copy = branch(chat, before);
+  keep(copy);
+  openFromList(copy);
+}
+
+async function copy(message) {
+  try {
+    await navigator.clipboard.writeText(textOf(chat, message));
+    toast("Copied.");
+  } catch {
+    toast("This browser does not let the page copy.");
+  }
 }
 
 function choose(message, step) {
   const count = message.variants.length;
   message.chosen = (message.chosen + step + count) % count;
   keep();
-  thread.refresh(message);
-  thread.drawn.get(message).querySelector(step > 0 ? "[data-do=next]" : "[data-do=previous]").focus();
+  draw();
 }
 
 // ---- files ----
 
-async function importFiles(files) {
-  for (const file of files) {
-    try {
-      await importFile(file);
-    } catch (error) {
-      toast(`${file.name}: ${error instanceof CardError ? error.message : `it could not be read (${error.message}).`}`);
-    }
-  }
-}
+const taken = {
+  /** A new chat with a card's character. */
+  card({ character, system, greetings, notes }) {
+    const messages = greetings.length ? [newMessage("assistant", ...greetings)] : [];
+    const begun = fresh({ character, system, messages });
+    keep(begun);
+    openFromList(begun);
+    $("thread").scrollTop = 0;
+    toast([`${character.name} is here.`, ...notes].join(" "));
+  },
 
-async function importFile(file) {
-  if (isPng(new Uint8Array(await file.slice(0, 8).arrayBuffer()))) return begin(await cardFromPng(file));
-  const value = await file.text().then(JSON.parse).catch(() => null);
-  if (isCard(value)) return begin(cardFromJson(value));
-  if (!isExport(value)) throw new CardError("This is neither a character card (PNG or JSON) nor chats from this page.");
-  const added = imported(value);
-  for (const each of added) await keep(each);
-  if (added.length) open(added[0]);
-  toast(`${added.length} chats were imported.`);
-}
+  async chats(added) {
+    chats.unshift(...added);
+    await keepAll(added);
+    if (added.length) openFromList(added[0]);
+    toast(added.length === 1 ? "One chat was imported." : `${added.length} chats were imported.`);
+  },
+};
 
-/** A new chat with a card's character. */
-function begin({ character, system, greetings, notes }) {
-  const messages = greetings.length ? [newMessage("assistant", ...greetings)] : [];
-  open(fresh({ character, system, messages }));
-  toast([`${character.name} is here.`, ...notes].join(" "));
+/** Also what other tabs have added meanwhile. */
+async function exportAll() {
+  const kept = await loadChats().catch(() => []);
+  const own = new Set(chats.map((each) => each.id));
+  saveFile("tavernkeep-chats", exported([...chats, ...kept.filter((each) => !own.has(each.id))]));
 }
 
 // ---- the rest of the page ----
@@ -224,7 +279,7 @@ async function showPrompt() {
   try {
     const preview = await previewPrompt(requestOf(chat, told.presets, $("draft").value.trim()));
     const left = told.context ? ` of ${told.context}; ${Math.max(told.context - preview.token_count, 0)} are left for the reply` : "";
-    const cut = preview.trimmed ? ` ${preview.trimmed.messages} messages do not fit and are left out.` : "";
+    const cut = preview.trimmed ? ` Messages that do not fit and are left out: ${preview.trimmed.messages}.` : "";
     part(".summary").textContent = `${preview.token_count} tokens${left}.${cut}`;
     part(".template").textContent = preview.template ? `Template: ${preview.template.name}. ${preview.template.reason}` : "";
     part("pre").textContent = preview.prompt;
@@ -234,101 +289,115 @@ async function showPrompt() {
   }
 }
 
-let forgetting = 0;
-
-function toast(words, undo) {
-  const [said, button] = $("toast").children;
-  said.textContent = words;
-  button.hidden = !undo;
-  button.onclick = () => {
-    $("toast").hidden = true;
-    undo();
+function openSettings() {
+  const which = chat;
+  const removedCharacter = (character) => {
+    const back = () => {
+      which.character = character;
+      keep(which);
+    };
+    toast(`${character.name} was removed.`, { label: "Undo", act: back });
   };
-  $("toast").hidden = false;
-  clearTimeout(forgetting);
-  forgetting = setTimeout(() => ($("toast").hidden = true), 1000 * UNDO_SECONDS);
+  const changed = () => {
+    remember({ user: which.user });
+    keep(which);
+  };
+  showSettings(which, told, changed, removedCharacter);
+}
+
+function newChatOf(given, draft = "") {
+  open(fresh(given));
+  if (draft) $("draft").value = draft;
+  $("draft").focus();
+}
+
+/** The list of chats on a phone: it covers the page while it is open. */
+function openSidebar() {
+  $("chats").classList.add("open");
+  $("main").inert = true;
+  $("show-chats").setAttribute("aria-expanded", "true");
+  $("new-chat").focus();
 }
 
 function closeSidebar() {
   $("chats").classList.remove("open");
+  $("main").inert = false;
   $("show-chats").setAttribute("aria-expanded", "false");
 }
 
-function settingsChanged() {
-  remember({ user: chat.user });
-  keep();
-  draw();
+function escaped(event) {
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+  if ($("chats").classList.contains("open")) {
+    closeSidebar();
+    $("show-chats").focus();
+  } else writing.get(chat)?.stop.abort();
 }
 
-function startDemo(name) {
-  const { draft, ...given } = DEMOS[name];
-  open(fresh(given));
-  $("draft").value = draft;
-  $("draft").focus();
-}
-
-function listen() {
+function listenToComposer() {
   $("composer").onsubmit = (event) => {
     event.preventDefault();
     send();
   };
   $("draft").onkeydown = (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    const composes = event.isComposing || event.keyCode === 229; // 229 is Safari's sign for the same
+    if (event.key !== "Enter" || event.shiftKey || composes) return;
     event.preventDefault();
     send();
   };
-  $("stop").onclick = () => writing.get(chat)?.abort();
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !document.querySelector("dialog[open]")) writing.get(chat)?.abort();
-  });
-  $("new-chat").onclick = () => {
-    open(fresh());
+  $("draft").oninput = () => rememberDraft(draftName(), $("draft").value);
+  $("stop").onclick = () => {
+    writing.get(chat)?.stop.abort();
     $("draft").focus();
   };
-  for (const button of document.querySelectorAll("[data-demo]")) button.onclick = () => startDemo(button.dataset.demo);
+  $("show-prompt").onclick = showPrompt;
+}
+
+function listenToSidebar() {
+  $("new-chat").onclick = () => newChatOf({});
+  for (const button of document.querySelectorAll("[data-demo]")) {
+    const { draft, ...given } = DEMOS[button.dataset.demo];
+    button.onclick = () => newChatOf(given, draft);
+  }
   $("import").onclick = () => $("import-file").click();
   $("import-file").onchange = async () => {
-    await importFiles([...$("import-file").files]);
+    await readFiles([...$("import-file").files], taken);
     $("import-file").value = "";
   };
-  $("export-all").onclick = () => saveFile("tavernkeep-chats", exported(chats));
-  $("show-settings").onclick = () => showSettings(chat, told, settingsChanged);
-  $("show-prompt").onclick = showPrompt;
+  $("export-all").onclick = exportAll;
   $("show-key").onclick = askForKey;
-  $("show-chats").onclick = () => {
-    const shows = $("chats").classList.toggle("open");
-    $("show-chats").setAttribute("aria-expanded", String(shows));
-  };
+  $("show-chats").onclick = () => ($("chats").classList.contains("open") ? closeSidebar() : openSidebar());
   $("appearance").value = memory.appearance;
   $("appearance").onchange = () => {
     remember({ appearance: $("appearance").value });
     document.documentElement.dataset.appearance = memory.appearance;
   };
-  window.addEventListener("pagehide", () => writing.forEach((_, which) => saveChat(which)));
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    document.body.classList.add("dropping");
-  });
-  for (const end of ["dragleave", "drop"]) document.addEventListener(end, () => document.body.classList.remove("dropping"));
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    importFiles([...event.dataTransfer.files]);
-  });
 }
 
 async function start() {
   document.documentElement.dataset.appearance = memory.appearance;
   $("address").textContent = location.host;
-  listen();
+  $("draft").value = recallDraft("new");
+  listenToComposer();
+  listenToSidebar();
+  $("show-settings").onclick = openSettings;
+  document.addEventListener("keydown", escaped);
+  takeDrops((files) => readFiles(files, taken));
+  window.addEventListener("pagehide", () => writing.forEach((_, which) => keep(which)));
+  window.addEventListener("beforeunload", (event) => {
+    if (document.querySelector(".editor")) event.preventDefault(); // what is being edited would be lost
+  });
+  draw();
   watchServer();
   try {
-    chats = await loadChats();
-    navigator.storage?.persist?.();
+    watchOtherTabs(chatChangedElsewhere);
+    const kept = (await loadChats()).filter((each) => !chats.some((own) => own.id === each.id));
+    chats.push(...kept);
+    const last = kept.find((each) => each.id === memory.chat);
+    if (last && !chat.messages.length) open(last);
+    else draw();
   } catch {
-    toast("This browser keeps no chats, as in some private windows. Export what you want to keep.");
+    isNotKept();
   }
-  chat = chats.find((each) => each.id === memory.chat) ?? fresh();
-  draw();
 }
 
 start();

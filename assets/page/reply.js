@@ -7,15 +7,18 @@ import * as server from "./server.js";
 const MOST_ROUNDS = 4; // of calls and their results
 
 /**
- * Have the chat's last message written, or gone on with. `changed` is called with whatever grows. However it ends, what
- * was written stays; a problem stands in the variant.
+ * Have the chat's last message written, or gone on with. `changed` is called whenever it has grown. However it ends,
+ * what was written stays; a problem stands in the variant.
  */
 export async function writeReply(chat, presets, signal, changed) {
-  for (let round = 0; round < MOST_ROUNDS; round++) {
-    const message = chat.messages.at(-1);
-    const variant = shown(message);
-    await writeVariant(chat, variant, presets, signal, () => changed(message));
+  for (let round = 0; ; round++) {
+    const variant = shown(chat.messages.at(-1));
+    await writeVariant(chat, variant, presets, signal, changed);
     if (variant.problem || signal.aborted || !variant.calls.length) return;
+    if (round === MOST_ROUNDS - 1) {
+      variant.end = "rounds";
+      return;
+    }
     for (const call of variant.calls) chat.messages.push({ ...newMessage("tool", runTool(call)), call: call.id });
     chat.messages.push(newMessage("assistant", ""));
     changed();

@@ -76,12 +76,16 @@ async function refusal(response) {
 async function* events(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  for (;;) {
-    const { value, done } = await reader.read().catch(broken);
-    if (done) return;
-    const frames = (text + value).split("\n\n");
-    text = frames.pop();
-    yield* frames.filter((frame) => frame.startsWith("data: ")).map((frame) => frame.slice("data: ".length));
+  try {
+    for (;;) {
+      const { value, done } = await reader.read().catch(broken);
+      if (done) return;
+      const frames = (text + value).split("\n\n");
+      text = frames.pop();
+      yield* frames.filter((frame) => frame.startsWith("data: ")).map((frame) => frame.slice("data: ".length));
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // an end before the last event leaves nothing running
   }
 }
 

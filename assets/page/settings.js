@@ -1,88 +1,104 @@
 // The dialog with a chat's settings. What is changed there counts at once.
 
-import { template } from "./thread.js";
+import { readSchema, SAMPLERS } from "./chat.js";
+import { template } from "./template.js";
 
-const NAMES = {
-  temperature: "Temperature",
-  top_k: "Top-k",
-  top_p: "Top-p",
-  min_p: "Min-p",
-  rep_pen: "Repetition penalty",
-  dry_multiplier: "DRY",
-  xtc_probability: "XTC",
-  seed: "Seed",
+const TEXTS = ["title", "user", "system", "tools", "schema"];
+const LABELS = {
+  temperature: ["Temperature", 0, 10],
+  top_k: ["Top-k", 0, 100_000],
+  top_p: ["Top-p", 0, 1],
+  min_p: ["Min-p", 0, 1],
+  rep_pen: ["Repetition penalty", 0.1, 10],
+  dry_multiplier: ["DRY", 0, 10],
+  xtc_probability: ["XTC", 0, 1],
+  seed: ["Seed", -1, 2 ** 32 - 1],
 };
 
 const dialog = document.getElementById("settings");
 const form = dialog.querySelector("form");
 const part = (selector) => dialog.querySelector(selector);
+part("#samplers").append(...SAMPLERS.map(samplerField));
 
-/** Show the settings of a chat; `told` has the sampler presets. `changed` is called after each change. */
-export function showSettings(chat, told, changed) {
-  for (const name of ["title", "user", "system", "tools", "schema"]) form.elements[name].value = chat[name];
+/**
+ * Show the settings of a chat; `told` is what the server has told. `changed` is called after each change, and `removed`
+ * with the character when that was taken out of the chat.
+ */
+export function showSettings(chat, told, changed, removed) {
+  for (const name of TEXTS) form.elements[name].value = chat[name];
   form.elements.maxTokens.value = chat.maxTokens ?? "";
   form.elements.thinking.checked = chat.thinking;
   const names = told.presets.map((preset) => preset.name);
   form.elements.preset.replaceChildren(...names.map((name) => new Option(name, name, false, name === chat.preset)));
-  drawCharacter(chat);
-  drawSamplers(chat, told);
+  for (const name of SAMPLERS) form.elements[name].value = chat.samplers[name] ?? "";
+  drawCharacter(chat.character);
+  drawPreset(told);
+  part(".problem").textContent = problem();
   form.oninput = () => {
     read(chat);
-    drawSamplers(chat, told);
+    drawPreset(told);
+    part(".problem").textContent = problem();
     changed();
   };
   part("#drop-character").onclick = () => {
+    const { character } = chat;
     chat.character = null;
-    drawCharacter(chat);
+    drawCharacter(null);
     changed();
+    removed(character);
   };
-  part(".problem").textContent = schemaProblem(chat.schema);
   dialog.showModal();
 }
 
+/** A number that is out of its limits is told, and does not count. */
 function read(chat) {
-  for (const name of ["title", "user", "system", "tools", "schema"]) chat[name] = form.elements[name].value;
+  for (const name of TEXTS) chat[name] = form.elements[name].value;
   chat.preset = form.elements.preset.value || chat.preset; // there are none while the server is away
-  chat.maxTokens = Math.max(0, Math.floor(form.elements.maxTokens.valueAsNumber)) || null;
+  chat.maxTokens = numberIn("maxTokens") ?? null;
   chat.thinking = form.elements.thinking.checked;
-  const fields = [...part("#samplers").querySelectorAll("input")].filter((field) => Number.isFinite(field.valueAsNumber));
-  chat.samplers = Object.fromEntries(fields.map((field) => [field.name, field.valueAsNumber]));
-  part(".problem").textContent = schemaProblem(chat.schema);
+  const set = SAMPLERS.map((name) => [name, numberIn(name)]).filter(([, value]) => value !== undefined);
+  chat.samplers = Object.fromEntries(set);
 }
 
-/** Each field is empty where the preset's value counts, which stands there in grey. */
-function drawSamplers(chat, told) {
+function numberIn(name) {
+  const field = form.elements[name];
+  return field.value && field.validity.valid ? field.valueAsNumber : undefined;
+}
+
+/** The empty field of a sampler shows in grey what counts. */
+function drawPreset(told) {
   const preset = told.presets.find((each) => each.name === form.elements.preset.value);
-  part("#preset-about").textContent = preset?.about ?? "The server's presets could not be read.";
-  const place = part("#samplers");
-  if (!place.children.length) place.append(...Object.entries(NAMES).map(([name, label]) => samplerField(name, label)));
-  for (const field of place.querySelectorAll("input")) {
-    field.placeholder = preset?.settings[field.name] ?? told.defaults[field.name] ?? "";
-    if (field !== document.activeElement) field.value = chat.samplers[field.name] ?? "";
-  }
+  part("#preset-about").textContent = preset?.about ?? "The server's presets are not there yet.";
+  for (const name of SAMPLERS) form.elements[name].placeholder = preset?.settings[name] ?? told.defaults[name] ?? "";
 }
 
-function samplerField(name, label) {
+function samplerField(name) {
+  const [label, min, max] = LABELS[name];
   const field = template("sampler");
   field.querySelector("span").textContent = label;
-  field.querySelector("input").name = name;
+  Object.assign(field.querySelector("input"), { name, min, max });
   return field;
 }
 
-function drawCharacter(chat) {
-  part("#character").hidden = !chat.character;
-  if (!chat.character) return;
-  part("#character .name").textContent = chat.character.name;
-  part("#character .about").textContent = chat.character.about;
-  part("#character .avatar").hidden = !chat.character.avatar;
-  part("#character .avatar").src = chat.character.avatar;
+function drawCharacter(character) {
+  part("#character").hidden = !character;
+  if (!character) return;
+  part("#character .name").textContent = character.name;
+  part("#character .about").textContent = character.about;
+  part("#character .avatar").hidden = !character.avatar;
+  if (character.avatar) part("#character .avatar").src = character.avatar;
 }
 
-function schemaProblem(schema) {
+function problem() {
+  const wrong = [...form.querySelectorAll("input[type=number]")].find((field) => !field.validity.valid);
+  if (wrong) {
+    const limits = wrong.max ? `a number from ${wrong.min} to ${wrong.max}` : `a whole number, ${wrong.min} or more`;
+    return `${wrong.closest("label").textContent.trim()}: it must be ${limits}.`;
+  }
   try {
-    if (schema) JSON.parse(schema);
+    if (form.elements.schema.value) readSchema(form.elements.schema.value);
     return "";
   } catch (error) {
-    return `The schema is not JSON: ${error.message}.`;
+    return error.message;
   }
 }

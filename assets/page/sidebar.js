@@ -1,29 +1,33 @@
-// The list of chats, and files that leave the page.
+// The list of chats.
 
 import { titleOf } from "./chat.js";
-import { template } from "./thread.js";
+import { template } from "./template.js";
 
-/** Draw the list; `actions` are what can be done with a chat. */
+const list = document.getElementById("chat-list");
+const entries = new WeakMap(); // chat -> its line
+
+/** Draw the list; `actions` are what can be done with a chat. Lines that stay where they are keep the focus. */
 export function drawSidebar(chats, current, actions) {
-  const entries = chats.map((chat) => {
-    const entry = template("chat-entry");
-    const [openButton, exportButton, deleteButton] = entry.children;
-    openButton.textContent = titleOf(chat);
-    openButton.onclick = () => actions.open(chat);
-    exportButton.setAttribute("aria-label", `Export ${titleOf(chat)}`);
-    exportButton.onclick = () => actions.export(chat);
-    deleteButton.setAttribute("aria-label", `Delete ${titleOf(chat)}`);
-    deleteButton.onclick = () => actions.delete(chat);
-    if (chat === current) entry.setAttribute("aria-current", "true");
-    return entry;
+  const wanted = chats.map((chat) => lineOf(chat, chat === current, actions));
+  for (const line of [...list.children]) if (!wanted.includes(line)) line.remove();
+  wanted.forEach((line, place) => {
+    if (list.children[place] !== line) list.insertBefore(line, list.children[place] ?? null);
   });
-  document.getElementById("chat-list").replaceChildren(...entries);
 }
 
-/** Have the browser save a text as a JSON file. */
-export function saveFile(name, text) {
-  const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-  const file = `${name.replace(/[^\p{L}\p{N} _-]/gu, "").trim() || "chat"}.json`;
-  Object.assign(document.createElement("a"), { href: address, download: file }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+function lineOf(chat, isCurrent, actions) {
+  if (!entries.has(chat)) entries.set(chat, template("chat-entry"));
+  const line = entries.get(chat);
+  const [openButton, exportButton, deleteButton] = line.children;
+  const title = titleOf(chat);
+  if (openButton.textContent !== title) {
+    openButton.textContent = title;
+    exportButton.setAttribute("aria-label", `Export ${title}`);
+    deleteButton.setAttribute("aria-label", `Delete ${title}`);
+  }
+  openButton.setAttribute("aria-current", String(isCurrent));
+  openButton.onclick = () => actions.open(chat);
+  exportButton.onclick = () => actions.export(chat);
+  deleteButton.onclick = () => actions.delete(chat);
+  return line;
 }

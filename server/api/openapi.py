@@ -122,7 +122,7 @@ def page() -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Tavernkeep: the API</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
         f"<body><h1>Tavernkeep: the API</h1><p>Every route, with an example. For programs: "
-        f'<a href="/api/openapi.json">openapi.json</a>.</p>{body}</body></html>'
+        f'<a href="/api/openapi.json">openapi.json</a>. To talk: <a href="/">the chat page</a>.</p>{body}</body></html>'
     )
 
 
