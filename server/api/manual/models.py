@@ -112,8 +112,8 @@ MODELS = (
         "/api/pull",
         "Ollama: fetching and keeping models, which is not done here.",
         {
-            "error": "This server fetches and keeps no models as Ollama does. Put the GGUF file on this PC, and choose it"
-            " when Tavernkeep is started."
+            "error": "This server fetches and keeps no models as Ollama does. Put the GGUF file on this PC, and choose"
+            " it when Tavernkeep is started."
         },
         methods=ANY_METHOD,
         aliases=("/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}"),
