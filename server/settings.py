@@ -228,7 +228,8 @@ class Settings:
     embeddingsgpu: bool = _setting(False, "Run the embeddings model on the GPU.")
     multiuser: int = _setting(
         1,
-        "Requests served or waiting at the same time: 0 is one and no queue, 1 is automatic, more is that many.",
+        "Requests served or waiting at the same time: 0 is one and no queue, 1 is automatic (16 run, 32 may wait), more"
+        " is that many.",
         minimum=0,
         maximum=256,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from server.snapshot import Device, DeviceKind, Forecast, LayerShape, ModelFile,
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "choosing.md"
+BEGINNERS = ROOT / "docs" / "getting-started.md"
 GB, GIB = 10**9, 2**30
 Q4_K, Q6_K = 144 / 256, 210 / 256  # bytes of a weight: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 CARDS = (6, 8, 10, 12, 16, 24)  # GiB, as they are sold
@@ -45,7 +47,9 @@ SHAPES = (
     Shape("Qwen2.5 14B Instruct", 48, 5120, 13824, 40, 152064),
     Shape("Mistral Small 24B Instruct", 40, 5120, 32768, 32, 131072),
 )
-SIZES = {entry["name"]: entry["size"] for entry in json.loads((ROOT / "presets/models.json").read_text())["models"]}
+CATALOGUE = json.loads((ROOT / "presets/models.json").read_text())["models"]
+SIZES = {entry["name"]: entry["size"] for entry in CATALOGUE}
+GOOD_FOR = {entry["name"]: entry["good_for"] for entry in CATALOGUE}
 
 
 def file_of(shape: Shape) -> ModelFile:
@@ -131,6 +135,13 @@ def first_choice_table() -> str:
     return table(["card", "no game", *(f"a game that takes {game} GB" for game in GAMES[1:])], rows)
 
 
+def beginners_table() -> str:
+    """The column of a game that takes 3 GB, where a model fits, without the contexts."""
+    models = {f"{card} GB": largest(card, 3).partition(",")[0] for card in CARDS}
+    fitting = {card: model for card, model in models.items() if model != "none"}
+    return table(["card", *fitting], [["beside a game that takes 3 GB", *fitting.values()]])
+
+
 def speed_table() -> str:
     """Tokens a second at best: each token needs all weights once, from where they lie."""
     rows = []
@@ -154,6 +165,19 @@ TABLES = {
 def test_a_table_says_what_the_forecast_says(name: str) -> None:
     right = TABLES[name]()
     assert right in PAGE.read_text("utf-8"), f"docs/choosing.md should have\n{right}"
+
+
+def test_the_first_guide_names_the_same_models() -> None:
+    right = beginners_table()
+    assert right in BEGINNERS.read_text("utf-8"), f"docs/getting-started.md should have\n{right}"
+
+
+def test_no_model_is_said_to_be_for_a_card_on_which_it_does_not_fit() -> None:
+    """Beside no game, with a context of 8k; what is named with a game, beside one of 3 GB."""
+    for shape in SHAPES:
+        for card in map(int, re.findall(r"a card with (\d+) GB", GOOD_FOR[shape.catalogue])):
+            game = 3 if "beside a game" in GOOD_FOR[shape.catalogue] else 0
+            assert len(set(on_the_gpu(shape, card, game, 8192, 1))) == 1, shape.catalogue
 
 
 def test_the_shapes_hold_as_many_parameters_as_their_names_say() -> None:

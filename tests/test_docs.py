@@ -128,7 +128,12 @@ def test_a_label_that_is_not_there_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs" / name for name in GUIDES)]
+    "document",
+    [
+        *(ROOT / name for name in ("README.md", "SECURITY.md")),
+        *(ROOT / "docs" / name for name in (*GUIDES, "flags.md", "samplers.md")),
+        *(ROOT / "docs" / "connect").glob("*.md"),
+    ],
 )
 def test_every_flag_that_a_player_is_told_of_is_there(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert unknown_flags(document.read_text("utf-8"), capsys) == []

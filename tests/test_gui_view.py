@@ -10,6 +10,7 @@ import pytest
 from gui.view import advanced
 from gui.view.forecast import memory_view
 from gui.view.form import (
+    AT_ONCE,
     THINKING,
     Form,
     Inspection,
@@ -29,6 +30,7 @@ from gui.view.status import LONGEST_PROBLEM, status_view
 from gui.view.words import plain_number, size_words
 from server.errors import SettingsError
 from server.events import EngineState, EngineStats, ModelInfo
+from server.loading import SEQUENCES, capacity
 from server.settings import Settings, rule_of
 from server.snapshot import (
     Fit,
@@ -102,6 +104,13 @@ def test_the_form_shows_the_settings_and_gives_them_back():
     chat = {"chatcompletionsadapter": "ChatML", "thinking": "hide"}
     settings = Settings(model="/models/a.gguf", gpulayers=7, contextsize=4096, gamemode=True, **chat, **server)
     assert settings_of(form_of(settings, "/starter.gguf"), Settings()) == settings
+
+
+def test_requests_may_wait_only_where_the_menu_says_so():
+    """Those that are let in and do not run wait; one more is told that the server is busy."""
+    for value, label in AT_ONCE:
+        waiting = max(capacity(Settings(multiuser=int(value))) - SEQUENCES, 0)
+        assert (f"{waiting} may wait" if waiting else "nobody waits") in label
 
 
 def test_the_starter_model_stands_in_when_no_model_is_set():

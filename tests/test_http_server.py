@@ -334,3 +334,21 @@ def test_a_port_that_another_program_takes_meanwhile_is_told_of_until_it_is_free
     others[0].close()
     wait_until(lambda: answers(server), "the port to be open again")
     assert server.problem == ""
+
+
+def test_requests_that_wait_for_a_thread_are_nothing_to_tell(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """waitress would warn of the depth of its queue for each of them."""
+    free = threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        free.wait(20)
+        return hello(environ, start_response)
+
+    server = serve(slow)
+    waiting = [connect(server.port, GET) for _ in range(3 * http_server.LOOKING_THREADS)]
+    looking = server._server.task_dispatcher._looking
+    wait_until(lambda: len(looking.queue) >= http_server.LOOKING_THREADS, "a queue")
+    free.set()
+    for connection in waiting:
+        connection.close()
+    assert [record.getMessage() for record in caplog.records if record.name == "waitress.queue"] == []

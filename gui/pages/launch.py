@@ -114,7 +114,7 @@ class LaunchCard:
         self.access.addresses_entry.show(form.allowclients)
         self.gamemode_tick.show(form.gamemode)
         self._reservevram = form.reservevram
-        self.at_once_menu.choose(form.multiuser, tr("{count} at a time").format(count=form.multiuser))
+        self.at_once_menu.choose(form.multiuser, tr("{count}, running or waiting").format(count=form.multiuser))
         self.options.fill(form.options)
 
     def show(self, view: FormView) -> None:

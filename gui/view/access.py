@@ -121,7 +121,7 @@ def _hint(access: Access, password: str, asks_addresses: bool, port: str, networ
             else tr("Only programs on this PC can connect.")
         )
     if not asks_addresses:
-        hint = tr("Whoever sends the key can connect. CHIM and Mantella cannot send one.")
+        hint = tr("Whoever sends the key can connect. Mantella, and CHIM's KoboldCpp connectors, cannot send your key.")
     elif password:
         hint = tr("The addresses below can connect, with the key.")
     else:

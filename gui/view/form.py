@@ -53,10 +53,10 @@ FIELD_NAMES: Final = {"contextsize": N_("Context size"), "port": N_("Port"), "al
 AT_ONCE: Final = (
     ("1", N_("Automatic (16, and 32 may wait)")),
     ("0", N_("One, and nobody waits")),
-    ("2", N_("2 at a time")),
-    ("4", N_("4 at a time")),
-    ("8", N_("8 at a time")),
-    ("16", N_("16 at a time")),
+    ("2", N_("2, and nobody waits")),
+    ("4", N_("4, and nobody waits")),
+    ("8", N_("8, and nobody waits")),
+    ("16", N_("16, and nobody waits")),
 )
 THINKING: Final = (("show", N_("Sent apart (reasoning_content)")), ("hide", N_("Dropped")), ("off", N_("Off")))
 

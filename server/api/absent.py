@@ -46,6 +46,11 @@ MAKERS = {
 }
 
 
+def not_available(what: str) -> NotAvailable:
+    """What a route answers that should make something."""
+    return NotAvailable(f"This server does not {what}.", "Use another program for that; many run beside this one.")
+
+
 def blueprint(_: Controller) -> Blueprint:
     """The routes; they answer without the controller."""
     routes = Blueprint("absent", __name__)
@@ -62,7 +67,7 @@ def blueprint(_: Controller) -> Blueprint:
         return {"sd_model_checkpoint": "inactive"}
 
     def refuse(what: str) -> NoReturn:
-        raise NotAvailable(f"This server does not {what}.", "Use another program for that; many run beside this one.")
+        raise not_available(what)
 
     for path, what in MAKERS.items():
         routes.add_url_rule(path, f"make {path}", refuse, methods=["POST"], defaults={"what": what})

@@ -43,6 +43,7 @@ LOOP_SECONDS = 1.0
 DRAIN_SECONDS = 2
 
 log = logging.getLogger("tavernkeep.http")
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits for a thread is no fault
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

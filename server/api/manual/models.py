@@ -9,7 +9,7 @@ MODEL, ADMIN = "The model", "Administration (with --admin)"
 ENTRY = {
     "name": "my-model:latest",
     "model": "my-model:latest",
-    "size": 97000000,
+    "size": 98362432,
     "digest": "0123",
     "details": {"format": "gguf", "family": "llama", "parameter_size": "135M", "quantization_level": "Q4_1"},
 }
@@ -36,11 +36,16 @@ MODELS = (
         {"object": "list", "data": [LISTED]},
         aliases=("/models",),
     ),
-    Route(MODEL, "/v1/models/{name}", "One of them.", LISTED, aliases=("/models/{name}",)),
+    Route(MODEL, "/v1/models/{name}", "One model of that list.", LISTED, aliases=("/models/{name}",)),
     Route(
         MODEL, "/api/tags", "Ollama: the loaded models.", {"models": [{**ENTRY, "modified_at": "2026-01-01T12:00:00Z"}]}
     ),
-    Route(MODEL, "/api/ps", "Ollama: the same, with where they are.", {"models": [{**ENTRY, "size_vram": 0}]}),
+    Route(
+        MODEL,
+        "/api/ps",
+        "Ollama: the loaded models, and whether they are on the GPU.",
+        {"models": [{**ENTRY, "size_vram": 0}]},
+    ),
     Route(
         MODEL,
         "/api/show",
@@ -58,7 +63,7 @@ MODELS = (
     Route(
         MODEL,
         "/v1/internal/model/info",
-        "text-generation-webui: its name.",
+        "text-generation-webui: the name of the loaded model.",
         {"model_name": "my-model", "lora_names": []},
     ),
     Route(
@@ -102,18 +107,19 @@ MODELS = (
         {"values": []},
         aliases=_alike("/api/v1/config/soft_prompts_list"),
     ),
-    *(
-        Route(
-            MODEL,
-            f"/api/{path}",
-            "Ollama: fetching and keeping models, which is not done here.",
-            {"error": "This server fetches and keeps no models as Ollama does."},
-            methods=ANY_METHOD,
-            takes={"model": ("text", "a name")},
-            example={"model": "any"},
-            status=501,
-        )
-        for path in ("pull", "push", "create", "copy", "delete", "blobs/{digest}")
+    Route(
+        MODEL,
+        "/api/pull",
+        "Ollama: fetching and keeping models, which is not done here.",
+        {
+            "error": "This server fetches and keeps no models as Ollama does. Put the GGUF file on this PC, and choose"
+            " it when Tavernkeep is started."
+        },
+        methods=ANY_METHOD,
+        aliases=("/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}"),
+        takes={"model": ("text", "a name")},
+        example={"model": "any"},
+        status=501,
     ),
 )
 
@@ -143,7 +149,7 @@ ADMINISTRATION = (
     Route(
         ADMIN,
         "/api/admin/load_state",
-        "Load it again, so that its next turn need not be read from the start.",
+        "Load a saved conversation, so that its next turn need not be read from the start.",
         {"success": True, "new_tokens": 2000},
         methods=POST,
         takes=SLOT,
@@ -152,7 +158,7 @@ ADMINISTRATION = (
     Route(
         ADMIN,
         "/api/admin/clear_state",
-        "Forget it.",
+        "Empty a slot of the saved conversations.",
         {"success": True},
         methods=POST,
         takes=SLOT,

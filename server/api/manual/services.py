@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from server.api.absent import EMPTY_LISTS, MAKERS
+from server.api import refusal
+from server.api.absent import EMPTY_LISTS, MAKERS, not_available
 from server.api.manual.fields import SLOT
 from server.api.manual.route import POST, Route
 
 THERE, TOKENS, STORIES, ABSENT = "Is it working?", "Tokens and grammars", "Stories", "Not here"
 IDS = {"tokens": ("list", "token ids")}
-REFUSED = {
-    "error": {
-        "message": "This server does not speak.",
-        "type": "not_available",
-        "param": None,
-        "code": "not_available",
-    },
-    "detail": {"msg": "This server does not speak.", "type": "not_available"},
-}
 
 PRESENCE = (
     Route(
@@ -76,7 +68,7 @@ PRESENCE = (
         content="text/html",
     ),
     Route(THERE, "/", "The chat page, to try the model in a browser.", "<!DOCTYPE html>", content="text/html"),
-    Route(THERE, "/page/{file}", "What that page consists of.", "// The chat page", content="text/javascript"),
+    Route(THERE, "/page/{file}", "A file of the chat page.", "// The chat page", content="text/javascript"),
     Route(THERE, "/api/openapi.json", "The manual for programs.", {"openapi": "3.1.0", "paths": {}}),
 )
 
@@ -170,7 +162,7 @@ KEPT = (
         methods=POST,
         takes={
             **SLOT,
-            "title": ("text", "its name"),
+            "title": ("text", "the name of the story"),
             "format": ("text", "whatever the client likes"),
             "data": ("text", "the story, at most 10 MB"),
         },
@@ -207,7 +199,14 @@ MISSING = (
         example={"q": "dragons"},
     ),
     *(
-        Route(ABSENT, path, f"Refused: this server does not {what}.", REFUSED, methods=POST, status=501)
+        Route(
+            ABSENT,
+            path,
+            f"Refused: this server does not {what}.",
+            refusal.body(not_available(what)),
+            methods=POST,
+            status=501,
+        )
         for path, what in MAKERS.items()
     ),
 )
