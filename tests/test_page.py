@@ -31,7 +31,7 @@ MARKS = {
     "~~~~\n```\n~~~~": '<pre tabindex="0"><code>```</code></pre>',
     "a < b & c": "<p>a &lt; b &amp; c</p>",
 }
-LONG = 200  # tokens; a reply that is still being written while a test looks at it
+LONG = 120  # tokens; a reply that is still being written while a test looks at it
 
 
 @pytest.fixture(scope="module")
@@ -619,7 +619,7 @@ def test_a_browser_that_keeps_nothing_says_so_and_chats_all_the_same(server: Ser
     tab.talkative(8)
     tab.say("Who are you?")
     assert tab.last_text()
-    expect(tab.page.locator("#kept")).to_contain_text("This browser does not keep the chats")
+    expect(tab.page.locator("#not-kept")).to_be_visible()
     tab.button("Export all").click()
 
 
@@ -678,3 +678,106 @@ def test_the_phones_list_of_chats_is_closed_with_escape(server: Server, tab: Tab
     tab.page.keyboard.press("Escape")
     expect(tab.page.locator("#chats")).to_be_hidden()
     expect(tab.button("Chats")).to_be_focused()
+
+
+def test_settings_that_are_open_in_one_tab_do_not_undo_what_another_sets(
+    server: Server, tab: Tab, context: BrowserContext
+):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    other, mistakes = new_tab(context)
+    other.open(server.base)
+    expect(other.messages()).to_have_count(2)
+    other.button("Settings").click()
+    tab.button("Settings").click()
+    tab.page.get_by_label("System prompt").fill("You are the keeper.")
+    tab.button("Done").click()
+    other.page.get_by_label("Your name").fill("Ysolda")
+    other.button("Done").click()
+    expect(tab.page.locator("#chat-list li")).to_have_count(2)
+    tab.button("Settings").click()
+    expect(tab.page.get_by_label("System prompt")).to_have_value("You are the keeper.")
+    assert mistakes == []
+
+
+def test_a_chat_that_is_deleted_in_one_tab_leaves_the_other(server: Server, tab: Tab, context: BrowserContext):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    other, _ = new_tab(context)
+    other.open(server.base)
+    expect(other.messages()).to_have_count(2)
+    tab.button("Delete Who are you?").click()
+    expect(other.messages()).to_have_count(0)
+    tab.button("Undo").click()
+    expect(other.button("Who are you?")).to_be_visible()
+
+
+def test_a_draft_stays_with_its_chat_when_that_is_kept(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.page.get_by_label("Your message").fill("half a thou")
+    tab.button("Settings").click()
+    tab.page.get_by_label("Title", exact=True).fill("Named")
+    tab.button("Done").click()
+    expect(tab.page.locator("h1")).to_have_text("Named")
+    tab.page.reload()
+    expect(tab.page.get_by_label("Your message")).to_have_value("half a thou")
+    tab.button("New chat").click()
+    expect(tab.page.get_by_label("Your message")).to_have_value("")
+
+
+def test_chats_that_come_late_do_not_take_the_page_away(server: Server, tab: Tab):
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.page.add_init_script(
+        """const open = IDBFactory.prototype.open;
+        IDBFactory.prototype.open = function (...asked) {
+            const late = new EventTarget();
+            setTimeout(() => {
+                const request = open.apply(this, asked);
+                for (const kind of ["success", "error"]) request.addEventListener(kind, () => {
+                    late.result = request.result;
+                    late.dispatchEvent(new Event(kind));
+                });
+            }, 1500);
+            return late;
+        };"""
+    )
+    tab.page.reload()
+    tab.page.get_by_label("Your message").fill("typed early")
+    expect(tab.button("Who are you?")).to_be_visible()
+    expect(tab.page.get_by_label("Your message")).to_have_value("typed early")
+
+
+def test_calls_that_are_numbered_with_gaps_leave_nothing_stuck(server: Server, tab: Tab):
+    tab.open(server.base)
+    call = {"index": 1, "id": "c", "function": {"name": "roll_dice", "arguments": '{"count": 1,\n"sides": 6}'}}
+    frames = [{"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}]
+    body = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames) + "data: [DONE]\n\n"
+    tab.page.route(COMPLETIONS, lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    tab.say("Roll!")
+    expect(tab.messages("Tool")).to_have_count(3)
+    expect(tab.messages().last.locator(".calls p")).to_have_count(1)
+    expect(tab.messages().last).to_contain_text("It went on calling tools, so this page stopped it.")
+
+
+def test_on_a_phone_a_deleted_chat_can_be_brought_back_and_turning_it_leaves_nothing_locked(server: Server, tab: Tab):
+    tab.page.set_viewport_size({"width": 360, "height": 700})
+    tab.open(server.base)
+    tab.talkative(8)
+    tab.say("Who are you?")
+    tab.button("Chats").click()
+    tab.button("Delete Who are you?").click()
+    tab.button("Undo").click()
+    expect(tab.messages()).to_have_count(2)
+    tab.button("Chats").click()
+    tab.page.set_viewport_size({"width": 900, "height": 400})
+    tab.say("Still there?")
+
+
+def test_something_else_at_the_address_is_told(server: Server, tab: Tab):
+    tab.page.route("**/health", lambda route: route.fulfill(status=502, content_type="text/html", body="<html>"))
+    tab.open(server.base)
+    expect(tab.page.locator("#status")).to_contain_text("What answers at this address is not Tavernkeep.")

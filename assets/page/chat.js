@@ -24,7 +24,7 @@ export const CHAT_DEFAULTS = {
 
 /** A new chat with what is given; the rest is usual. */
 export function newChat(given = {}) {
-  return { ...structuredClone(CHAT_DEFAULTS), ...given, id: newId(), created: Date.now(), changed: Date.now() };
+  return { ...structuredClone(CHAT_DEFAULTS), ...given, id: newId(), changed: Date.now() };
 }
 
 /** An id that no other chat has. Pages of other PCs have no crypto.randomUUID. */
@@ -89,11 +89,12 @@ export function branch(chat, messages) {
   return newChat(structuredClone({ ...chat, messages, title: `${titleOf(chat)} (branch)` }));
 }
 
-/** A text of the chat's own with the names in it that cards leave open. */
+/** A text with the names in it that cards leave open, and without their comments. */
 function withNames(chat, text) {
-  const named = text.replace(/\{\{char\}\}/gi, () => nameOf(chat, "assistant")).replace(/\{\{user\}\}/gi, () => userIn(chat));
-  if (!chat.character) return named;
-  return named.replace(/<BOT>/g, () => chat.character.name).replace(/<USER>/g, () => userIn(chat)).replace(/\{\{\/\/[^}]*\}\}/g, "");
+  return text
+    .replace(/\{\{[Cc]har\}\}|<BOT>/g, () => nameOf(chat, "assistant"))
+    .replace(/\{\{[Uu]ser\}\}|<USER>/g, () => userIn(chat))
+    .replace(/\{\{\/\/[^}]*\}\}/g, "");
 }
 
 /** The user's name in texts, where "You" would read oddly. */

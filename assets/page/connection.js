@@ -27,10 +27,11 @@ export async function watchServer() {
 
 /** Ask for the key, unless that is being done. */
 export function askForKey() {
+  if (dialog.open) return;
   dialog.querySelector("input").value = memory.key;
   dialog.querySelector(".problem").textContent = refused ? "The server does not take this key." : "";
   dialog.returnValue = "";
-  if (!dialog.open) dialog.showModal();
+  dialog.showModal();
 }
 
 async function look() {

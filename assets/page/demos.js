@@ -26,7 +26,7 @@ export const TOOLS = [
   },
 ];
 
-export const SCHEMA = {
+const SCHEMA = {
   type: "object",
   properties: {
     name: { type: "string", maxLength: 40 },

@@ -15,7 +15,10 @@ export const exported = (chats) => JSON.stringify({ format: FORMAT, version: 1, 
 export const isExport = (value) => value?.format === FORMAT;
 
 /** The chats in a file that was exported, as new ones. What is not as it should be is left out. */
-export const imported = (value) => objects(value.chats).filter((chat) => Array.isArray(chat.messages)).map(readChat);
+export const imported = (value) => objects(value.chats).filter((chat) => Array.isArray(chat.messages)).map(readChat).map(inOrder);
+
+/** The first is the newest, as it was where they come from. */
+const inOrder = (chat, place) => ({ ...chat, changed: chat.changed - place });
 
 function readChat(chat) {
   return newChat({
@@ -41,7 +44,9 @@ function readMessage(message) {
 }
 
 function readVariant(variant) {
-  return { ...newVariant(), ...sameKind({ text: "", thought: "", problem: "", end: "" }, variant), calls: objects(variant.calls).filter(isCall) };
+  const told = sameKind({ text: "", thought: "", problem: "", end: "" }, variant);
+  const end = told.end === "writing" ? "stopped" : (told.end ?? "");
+  return { ...newVariant(), ...told, end, calls: objects(variant.calls).filter(isCall) };
 }
 
 const isCall = (call) => [call.id, call.function?.name, call.function?.arguments].every((part) => typeof part === "string");

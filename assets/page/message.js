@@ -2,10 +2,11 @@
 
 import { nameOf, shown, textOf } from "./chat.js";
 import { blocksOf, drawn } from "./markdown.js";
-import { template } from "./template.js";
+import { template } from "./dom.js";
 
 const ENDS = {
-  length: "This is as long as a reply may be. Continue goes on.",
+  writing: "It is being written in another tab.",
+  length: "This is as long as a reply may be.",
   stopped: "Stopped.",
   rounds: "It went on calling tools, so this page stopped it.",
 };
@@ -41,11 +42,11 @@ export class MessageView {
     this.change("thought-label", writing && !text ? "Thinking…" : "Thought", write);
     this.change("thought-text", variant.thought, write);
     this.showText(text, message.role === "tool" || Boolean(chat.schema && message.role === "assistant"));
-    this.change("calls", variant.calls.map(({ function: asked }) => `${asked.name}(${asked.arguments})`).join("\n"), drawCalls);
-    this.change("writing", writing && !text && !variant.calls.length, (part, waits) => (part.hidden = !waits));
-    const note = writing ? "" : ENDS[variant.end] ?? (text || variant.calls.length || message.role !== "assistant" ? "" : SILENCE);
+    const calls = variant.calls.filter(Boolean);
+    this.change("calls", JSON.stringify(calls), (part) => part.replaceChildren(...calls.map(drawnCall)));
+    this.change("writing", writing && !text && !calls.length, (part, waits) => (part.hidden = !waits));
     this.change("problem", writing ? "" : variant.problem, write);
-    this.change("note", variant.problem ? "" : note, write);
+    this.change("note", writing || variant.problem ? "" : noteOf(message), write);
     this.change("figures", figures(variant.figures), write);
     this.showButtons(chat, last, busy, writing);
   }
@@ -116,10 +117,8 @@ export class MessageView {
       branch: true,
       delete: true,
     };
-    const count = several ? `${message.chosen + 1} of ${message.variants.length}` : "";
-    const state = JSON.stringify([offered, count, busy, writing]);
-    this.change("variant", state, (part) => {
-      part.textContent = writing ? "" : count;
+    this.change("count", several && !writing ? `${message.chosen + 1} of ${message.variants.length}` : "", write);
+    this.change("buttons", JSON.stringify([offered, busy, writing]), () => {
       for (const button of this.element.querySelectorAll("button[data-do]")) {
         button.hidden = writing || !offered[button.dataset.do];
         button.disabled = busy && button.dataset.do !== "copy";
@@ -132,13 +131,16 @@ function write(part, text) {
   part.textContent = text;
 }
 
-function drawCalls(part, calls) {
-  const lines = calls.split("\n").filter(Boolean).map((call) => {
-    const line = document.createElement("p");
-    line.append("Calls ", Object.assign(document.createElement("code"), { textContent: call }));
-    return line;
-  });
-  part.replaceChildren(...lines);
+function drawnCall({ function: asked }) {
+  const line = document.createElement("p");
+  line.append("Calls ", Object.assign(document.createElement("code"), { textContent: `${asked.name}(${asked.arguments})` }));
+  return line;
+}
+
+/** Why a message ended as it did, where that is not plain to see. */
+function noteOf(message) {
+  const { text, calls, end } = shown(message);
+  return ENDS[end] ?? (text || calls.length || message.role !== "assistant" ? "" : SILENCE);
 }
 
 function pretty(text) {
@@ -149,11 +151,11 @@ function pretty(text) {
   }
 }
 
-function figures(figures) {
-  if (!figures) return "";
-  const { live, speed, written, first, prompt, cached, left } = figures;
-  const start = `${written} tokens · ${prompt === undefined ? "≈ " : ""}${speed.toFixed(1)} tokens/s`;
-  if (live || prompt === undefined) return start;
+/** Of a reply that has not come to its end the server has told nothing yet. */
+function figures(told) {
+  if (!told) return "";
+  const { speed, written, first, prompt, cached, left } = told;
+  if (prompt === undefined) return `${written} tokens · ≈ ${speed.toFixed(1)} tokens/s`;
   const cut = left ? ` · ${left} of the oldest messages did not fit` : "";
-  return `${start} · first after ${first.toFixed(2)} s · prompt ${prompt} tokens, ${cached} of them cached${cut}`;
+  return `${written} tokens · ${speed.toFixed(1)} tokens/s · first after ${first.toFixed(2)} s · prompt ${prompt} tokens, ${cached} of them cached${cut}`;
 }

@@ -1,17 +1,17 @@
 // The chat page: starts here, and ties its parts together. chat.js holds a chat and reply.js has it answered; server.js
 // asks the server, which connection.js watches; store.js keeps chats, files.js, card.js and exchange.js read files; thread.js,
-// message.js, markdown.js, sidebar.js, settings.js and toast.js draw.
+// message.js, markdown.js, sidebar.js, settings.js, prompt.js and toast.js draw.
 
-import { branch, newChat, newMessage, requestOf, shown, textOf, titleOf } from "./chat.js";
+import { branch, newChat, newMessage, shown, textOf, titleOf } from "./chat.js";
 import { askForKey, told, watchServer } from "./connection.js";
 import { DEMOS } from "./demos.js";
 import { exported } from "./exchange.js";
 import { readFiles, saveFile, takeDrops } from "./files.js";
-import { memory, recallDraft, remember, rememberDraft } from "./memory.js";
+import { memory, recallDraft, remember, rememberChat, rememberDraft } from "./memory.js";
+import { showPrompt } from "./prompt.js";
 import { makeRoom, writeReply } from "./reply.js";
-import { previewPrompt } from "./server.js";
 import { showSettings } from "./settings.js";
-import { drawSidebar } from "./sidebar.js";
+import { closeSidebar, drawSidebar, isOpen } from "./sidebar.js";
 import { deleteChat, loadChat, loadChats, saveChats, watchOtherTabs } from "./store.js";
 import { Thread } from "./thread.js";
 import { toast } from "./toast.js";
@@ -20,14 +20,26 @@ const SAVE_SECONDS = 0.5; // while a reply is written
 
 const $ = (id) => document.getElementById(id);
 
-let chats = []; // those that are kept, or should be
+let chats = []; // those that are kept, or should be; the last changed first
 let chat = fresh();
+let settled = null; // the chat whose settings are open
 const writing = new Map(); // chat -> {stop, done}
 const removed = new WeakSet(); // chats that nobody wants to be kept
+let loaded = false; // whether the chats of earlier visits are there
+let lasting = null; // whether the browser was asked to keep them
 
-const thread = new Thread($("thread"), { retry, continue: () => write(chat), edit, copy, branch: branchAt, delete: remove, previous: (message) => choose(message, -1), next: (message) => choose(message, 1) });
+const thread = new Thread($("thread"), {
+  retry,
+  continue: () => write(chat),
+  edit,
+  copy,
+  branch: branchAt,
+  delete: remove,
+  previous: (message) => choose(message, -1),
+  next: (message) => choose(message, 1),
+});
 
-// ---- chats ----
+// ---- keeping chats ----
 
 function fresh(given = {}) {
   return newChat({ ...given, user: memory.user });
@@ -35,39 +47,84 @@ function fresh(given = {}) {
 
 function keep(which = chat) {
   if (removed.has(which)) return;
-  if (!chats.includes(which)) chats.unshift(which);
+  const isNew = !chats.includes(which);
+  chats = [which, ...chats.filter((each) => each !== which)];
+  if (isNew && which === chat) {
+    rememberDraft("new", "");
+    keepDraft();
+  }
   return keepAll([which]);
 }
 
 async function keepAll(these) {
   try {
     const forked = await saveChats(these.filter((each) => !removed.has(each)));
-    if (forked.length) toast("This chat was changed in another tab at the same time. Here it goes on as a chat of its own.");
-    navigator.storage?.persist?.();
+    $("not-kept").hidden = true;
+    if (forked.size) toast("This chat was changed in another tab too. Here it goes on as a chat of its own.");
+    if (forked.has(chat)) keepDraft();
+    for (const id of forked.values()) await changedElsewhere(id);
+    lasting ??= navigator.storage?.persist?.() ?? true; // or browsers may throw them away when the disk is full
+    if (!loaded) await load();
   } catch {
     isNotKept();
   }
-  if (chats.includes(chat)) remember({ chat: chat.id });
+  if (chats.includes(chat)) rememberChat(chat.id);
   draw();
 }
 
 function isNotKept() {
-  if ($("kept").classList.contains("problem")) return;
-  $("kept").classList.add("problem");
-  $("kept").textContent = "This browser does not keep the chats, as in some private windows. Export what you do not want to lose.";
-  toast($("kept").textContent);
+  if ($("not-kept").hidden) toast($("not-kept").textContent);
+  $("not-kept").hidden = false;
 }
+
+/** The chats of earlier visits. */
+async function load() {
+  const kept = await loadChats();
+  loaded = true;
+  chats.push(...kept.filter((each) => !chats.some((own) => own.id === each.id)));
+}
+
+/** What another tab has kept or deleted is taken over, unless the chat is in somebody's hands here. */
+async function changedElsewhere(id) {
+  const kept = await loadChat(id);
+  const own = chats.find((each) => each.id === id);
+  if (own && (writing.has(own) || own === settled || thread.isEdited(own))) return;
+  if (!own && kept) chats.unshift(kept);
+  else if (own && kept && kept.changed > own.changed) takeOver(own, kept);
+  else if (own && !kept && !(own === chat && $("draft").value)) {
+    chats = chats.filter((each) => each !== own);
+    if (own === chat) open(chats[0] ?? fresh());
+  }
+  draw();
+}
+
+/** Message by message, so that what is drawn of them stays. */
+function takeOver(own, kept) {
+  const messages = kept.messages.map((message, place) =>
+    own.messages[place]?.role === message.role ? Object.assign(own.messages[place], message) : message,
+  );
+  Object.assign(own, kept, { messages });
+}
+
+/** A chat that is not kept yet has another id after a reload. */
+const draftName = () => (chats.includes(chat) ? chat.id : "new");
+
+const keepDraft = () => rememberDraft(draftName(), $("draft").value);
+
+// ---- chats ----
 
 function open(which) {
   chat = which;
-  if (chats.includes(chat)) remember({ chat: chat.id });
+  if (chats.includes(chat)) rememberChat(chat.id);
   $("draft").value = recallDraft(draftName());
   draw();
   closeSidebar();
 }
 
-/** A chat that is not kept yet has another id after a reload. */
-const draftName = () => (chats.includes(chat) ? chat.id : "new");
+function openFromList(which) {
+  open(which);
+  $("thread").focus();
+}
 
 function draw() {
   const busy = writing.has(chat);
@@ -80,17 +137,15 @@ function draw() {
   drawSidebar(chats.includes(chat) ? chats : [chat, ...chats], chat, actions);
 }
 
-function openFromList(which) {
-  open(which);
-  $("thread").focus();
-}
-
 async function removeChat(which) {
+  if (removed.has(which)) return;
   removed.add(which);
+  closeSidebar();
   await stopped(which);
   chats = chats.filter((each) => each !== which);
-  if (which === chat) openFromList(chats[0] ?? fresh());
+  if (which === chat) open(chats[0] ?? fresh());
   else draw();
+  $("thread").focus();
   const back = () => {
     removed.delete(which);
     keep(which);
@@ -100,14 +155,33 @@ async function removeChat(which) {
   deleteChat(which).catch(isNotKept);
 }
 
-/** What another tab has kept is taken over, unless it is being changed here. */
-async function chatChangedElsewhere(id) {
-  const kept = await loadChat(id);
-  const own = chats.find((each) => each.id === id);
-  if (!kept || writing.has(own) || (own && thread.isEdited(own))) return;
-  if (own) Object.assign(own, kept);
-  else chats.unshift(kept);
-  draw();
+/** A new chat with something typed into it already. */
+function begin(given = {}, draft = "") {
+  open(fresh(given));
+  if (draft) {
+    $("draft").value = draft;
+    keepDraft();
+  }
+  $("draft").focus();
+}
+
+function openSettings() {
+  const which = chat;
+  settled = which;
+  const changed = () => {
+    remember({ user: which.user });
+    keep(which);
+  };
+  const closed = (character) => {
+    settled = null;
+    changedElsewhere(which.id);
+    const back = () => {
+      which.character = character;
+      keep(which);
+    };
+    if (character) toast(`${character.name} was removed.`, { label: "Undo", act: back });
+  };
+  showSettings(which, told, changed, closed);
 }
 
 // ---- messages ----
@@ -116,35 +190,42 @@ function send() {
   const text = $("draft").value.trim();
   if (!text || writing.has(chat)) return;
   $("draft").value = "";
-  rememberDraft(draftName(), "");
+  keepDraft();
   chat.messages.push(newMessage("user", text));
-  write(chat);
+  answer(chat);
   thread.toEnd();
 }
 
-function retry(message) {
-  if (message.role === "assistant") makeRoom(chat);
-  write(chat);
+function retry() {
+  answer(chat);
+  toComposer();
+}
+
+/** Have a chat answered, or answered once more. */
+function answer(which) {
+  makeRoom(which);
+  write(which);
 }
 
 /** Have the chat's last reply written, or gone on with. */
 function write(which) {
   if (writing.has(which)) return;
-  if (which.messages.at(-1)?.role !== "assistant") makeRoom(which);
   const stop = new AbortController();
   writing.set(which, { stop, done: written(which, stop.signal) });
   draw();
-  if (which === chat) $("draft").focus();
 }
 
 async function written(which, signal) {
   keep(which);
   const saving = setInterval(() => keep(which), 1000 * SAVE_SECONDS);
-  await writeReply(which, told.presets, signal, () => drawSoon(which));
-  clearInterval(saving);
-  writing.delete(which);
-  keep(which);
-  draw();
+  try {
+    await writeReply(which, told.presets, signal, () => drawSoon(which));
+  } finally {
+    clearInterval(saving);
+    writing.delete(which);
+    keep(which);
+    draw();
+  }
   announce(which);
   if (shown(which.messages.at(-1)).refused) askForKey();
 }
@@ -178,25 +259,28 @@ function announce(which) {
 async function edit(message) {
   const from = chat;
   const variant = shown(message);
-  const answer = await thread.viewOf(message).edit();
-  if (answer) {
-    if (answer.answer) {
-      await stopped(from);
-      dropAfter(from, message);
-    }
-    variant.text = answer.text;
-    keep(from);
-    if (answer.answer) write(from);
+  const edited = await thread.viewOf(message).edit();
+  if (edited?.answer) {
+    await stopped(from);
+    dropAfter(from, message);
   }
+  if (edited) {
+    variant.text = edited.text;
+    keep(from);
+  } else await changedElsewhere(from.id);
+  if (edited?.answer) answer(from);
   draw();
-  if (from === chat && !answer?.answer) thread.viewOf(message).focus("edit");
+  if (from !== chat) return;
+  if (writing.has(from)) $("thread").focus();
+  else thread.viewOf(message).focus("edit");
 }
 
-/** What is taken away stays to be had as a chat of its own. */
+/** What is taken away, and what is being written in its place, stays to be had as a chat of its own. */
 function dropAfter(which, message) {
-  const before = branch(which, which.messages);
   const kept = which.messages.slice(0, which.messages.indexOf(message) + 1);
   if (kept.length === which.messages.length) return;
+  for (const each of which.messages) shown(each).text = thread.editedText(each) ?? shown(each).text;
+  const before = branch(which, which.messages);
   which.messages = kept;
   const back = () => {
     keep(before);
@@ -209,21 +293,20 @@ function remove(message) {
   const [from, place] = [chat, chat.messages.indexOf(message)];
   from.messages.splice(place, 1);
   keep(from);
-  draw();
   $("thread").focus();
   const back = () => {
-    from.messages.splice(Math.min(place, from.messages.length), 0, message);
+    const most = from.messages.length - (writing.has(from) ? 1 : 0); // what is being written stays the last
+    from.messages.splice(Math.min(place, most), 0, message);
     keep(from);
-    draw();
+    $("thread").focus();
   };
   toast("The message was deleted.", { label: "Undo", act: back });
 }
 
 function branchAt(message) {
-  const before = chat.messages.slice(0, chat.messages.indexOf(message) + 1);
-  const copy = branch(chat, before);
-  keep(copy);
-  openFromList(copy);
+  const copied = branch(chat, chat.messages.slice(0, chat.messages.indexOf(message) + 1));
+  keep(copied);
+  openFromList(copied);
 }
 
 async function copy(message) {
@@ -239,7 +322,11 @@ function choose(message, step) {
   const count = message.variants.length;
   message.chosen = (message.chosen + step + count) % count;
   keep();
-  draw();
+}
+
+/** To where one goes on typing; on a phone that would bring up the keyboard. */
+function toComposer() {
+  (matchMedia("(hover: hover)").matches ? $("draft") : $("thread")).focus();
 }
 
 // ---- files ----
@@ -270,64 +357,11 @@ async function exportAll() {
   saveFile("tavernkeep-chats", exported([...chats, ...kept.filter((each) => !own.has(each.id))]));
 }
 
-// ---- the rest of the page ----
-
-async function showPrompt() {
-  const part = (selector) => $("prompt").querySelector(selector);
-  for (const each of [".summary", ".template", "pre"]) part(each).textContent = "";
-  $("prompt").showModal();
-  try {
-    const preview = await previewPrompt(requestOf(chat, told.presets, $("draft").value.trim()));
-    const left = told.context ? ` of ${told.context}; ${Math.max(told.context - preview.token_count, 0)} are left for the reply` : "";
-    const cut = preview.trimmed ? ` Messages that do not fit and are left out: ${preview.trimmed.messages}.` : "";
-    part(".summary").textContent = `${preview.token_count} tokens${left}.${cut}`;
-    part(".template").textContent = preview.template ? `Template: ${preview.template.name}. ${preview.template.reason}` : "";
-    part("pre").textContent = preview.prompt;
-  } catch (error) {
-    part(".summary").textContent = error.message;
-    if (error.status === 401) askForKey();
-  }
-}
-
-function openSettings() {
-  const which = chat;
-  const removedCharacter = (character) => {
-    const back = () => {
-      which.character = character;
-      keep(which);
-    };
-    toast(`${character.name} was removed.`, { label: "Undo", act: back });
-  };
-  const changed = () => {
-    remember({ user: which.user });
-    keep(which);
-  };
-  showSettings(which, told, changed, removedCharacter);
-}
-
-function newChatOf(given, draft = "") {
-  open(fresh(given));
-  if (draft) $("draft").value = draft;
-  $("draft").focus();
-}
-
-/** The list of chats on a phone: it covers the page while it is open. */
-function openSidebar() {
-  $("chats").classList.add("open");
-  $("main").inert = true;
-  $("show-chats").setAttribute("aria-expanded", "true");
-  $("new-chat").focus();
-}
-
-function closeSidebar() {
-  $("chats").classList.remove("open");
-  $("main").inert = false;
-  $("show-chats").setAttribute("aria-expanded", "false");
-}
+// ---- the beginning ----
 
 function escaped(event) {
   if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
-  if ($("chats").classList.contains("open")) {
+  if (isOpen()) {
     closeSidebar();
     $("show-chats").focus();
   } else writing.get(chat)?.stop.abort();
@@ -344,28 +378,28 @@ function listenToComposer() {
     event.preventDefault();
     send();
   };
-  $("draft").oninput = () => rememberDraft(draftName(), $("draft").value);
+  $("draft").oninput = keepDraft;
   $("stop").onclick = () => {
     writing.get(chat)?.stop.abort();
-    $("draft").focus();
+    toComposer();
   };
-  $("show-prompt").onclick = showPrompt;
+  $("show-prompt").onclick = () => showPrompt(chat, $("draft").value.trim());
 }
 
 function listenToSidebar() {
-  $("new-chat").onclick = () => newChatOf({});
+  $("new-chat").onclick = () => begin();
   for (const button of document.querySelectorAll("[data-demo]")) {
     const { draft, ...given } = DEMOS[button.dataset.demo];
-    button.onclick = () => newChatOf(given, draft);
+    button.onclick = () => begin(given, draft);
   }
   $("import").onclick = () => $("import-file").click();
   $("import-file").onchange = async () => {
+    closeSidebar();
     await readFiles([...$("import-file").files], taken);
     $("import-file").value = "";
   };
   $("export-all").onclick = exportAll;
   $("show-key").onclick = askForKey;
-  $("show-chats").onclick = () => ($("chats").classList.contains("open") ? closeSidebar() : openSidebar());
   $("appearance").value = memory.appearance;
   $("appearance").onchange = () => {
     remember({ appearance: $("appearance").value });
@@ -373,31 +407,37 @@ function listenToSidebar() {
   };
 }
 
+function listenToPage() {
+  $("show-settings").onclick = openSettings;
+  document.addEventListener("keydown", escaped);
+  takeDrops((files) => readFiles(files, taken));
+  watchOtherTabs(changedElsewhere);
+  window.addEventListener("pagehide", () => writing.forEach((_, which) => keep(which)));
+  window.addEventListener("beforeunload", (event) => {
+    if ([chat, ...chats].some((each) => thread.isEdited(each))) event.preventDefault(); // it would be lost
+  });
+}
+
+/** The chat of the last visit, unless the user was faster. */
 async function start() {
   document.documentElement.dataset.appearance = memory.appearance;
   $("address").textContent = location.host;
   $("draft").value = recallDraft("new");
   listenToComposer();
   listenToSidebar();
-  $("show-settings").onclick = openSettings;
-  document.addEventListener("keydown", escaped);
-  takeDrops((files) => readFiles(files, taken));
-  window.addEventListener("pagehide", () => writing.forEach((_, which) => keep(which)));
-  window.addEventListener("beforeunload", (event) => {
-    if (document.querySelector(".editor")) event.preventDefault(); // what is being edited would be lost
-  });
+  listenToPage();
   draw();
   watchServer();
+  const [first, typed] = [chat, $("draft").value];
   try {
-    watchOtherTabs(chatChangedElsewhere);
-    const kept = (await loadChats()).filter((each) => !chats.some((own) => own.id === each.id));
-    chats.push(...kept);
-    const last = kept.find((each) => each.id === memory.chat);
-    if (last && !chat.messages.length) open(last);
-    else draw();
+    await load();
   } catch {
     isNotKept();
   }
+  const last = chats.find((each) => each.id === memory.chat);
+  const untouched = chat === first && !chats.includes(first) && $("draft").value === typed && !document.querySelector("dialog[open]");
+  if (last && untouched) open(last);
+  else draw();
 }
 
 start();

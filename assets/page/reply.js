@@ -37,7 +37,7 @@ export function makeRoom(chat) {
 
 async function writeVariant(chat, variant, presets, signal, changed) {
   const watch = { begun: performance.now(), first: 0, pieces: 0 };
-  Object.assign(variant, { problem: "", refused: false, end: "" });
+  Object.assign(variant, { problem: "", refused: false, end: "writing" });
   try {
     for await (const chunk of server.chat(requestOf(chat, presets), signal)) {
       take(variant, chunk, watch);
@@ -47,6 +47,8 @@ async function writeVariant(chat, variant, presets, signal, changed) {
     if (error.name === "AbortError") variant.end = "stopped";
     else Object.assign(variant, { problem: error.message, refused: error.status === 401 });
   }
+  if (variant.end === "writing") variant.end = "";
+  variant.calls = variant.calls.filter(Boolean); // a server may number them with gaps
   for (const call of variant.calls) call.id ||= `call_${chat.messages.length}`;
   changed();
 }
@@ -74,7 +76,7 @@ function measure(variant, watch) {
   watch.first ||= now;
   watch.pieces += 1;
   const seconds = (now - watch.first) / 1000;
-  variant.figures = { live: true, first: (watch.first - watch.begun) / 1000, written: watch.pieces, speed: seconds ? (watch.pieces - 1) / seconds : 0 };
+  variant.figures = { first: (watch.first - watch.begun) / 1000, written: watch.pieces, speed: seconds ? (watch.pieces - 1) / seconds : 0 };
 }
 
 function figuresOf({ timings, usage }, watch) {

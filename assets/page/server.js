@@ -2,9 +2,10 @@
 
 const NOT_THERE = "The server does not answer. Is Tavernkeep running, with Start pressed?";
 const BROKEN = "The reply broke off, because the server went away.";
+const NOT_OURS = "What answers at this address is not Tavernkeep. Is something in between, such as a proxy?";
 
 /** What went wrong, in words. `status` is the answer's, 0 if there was none. */
-export class ServerError extends Error {
+class ServerError extends Error {
   constructor(message, status = 0) {
     super(message);
     this.status = status;
@@ -21,7 +22,9 @@ export function useKey(text) {
 /** What the server says of itself, also without a key: `{status, message, progress, model}`. */
 export async function health() {
   const response = await send("health");
-  return response.json();
+  if (response.status === 401) throw await refusal(response);
+  const told = await response.json().catch(notOurs);
+  return told.status ? told : notOurs();
 }
 
 /** The context in tokens and the template of the loaded model. */
@@ -44,7 +47,7 @@ export async function* chat(body, signal) {
   let whole = false;
   for await (const data of events(response.body)) {
     whole = data === "[DONE]";
-    const chunk = whole ? null : JSON.parse(data);
+    const chunk = whole ? null : parsed(data);
     if (chunk?.error) throw new ServerError(chunk.error.message);
     if (chunk) yield chunk;
   }
@@ -54,7 +57,7 @@ export async function* chat(body, signal) {
 async function ask(path, body) {
   const response = await send(path, body);
   if (!response.ok) throw await refusal(response);
-  return response.json();
+  return response.json().catch(notOurs);
 }
 
 async function send(path, body, signal) {
@@ -87,6 +90,18 @@ async function* events(stream) {
   } finally {
     reader.cancel().catch(() => {}); // an end before the last event leaves nothing running
   }
+}
+
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return notOurs();
+  }
+}
+
+function notOurs() {
+  throw new ServerError(NOT_OURS);
 }
 
 function broken(error) {

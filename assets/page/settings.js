@@ -1,7 +1,7 @@
 // The dialog with a chat's settings. What is changed there counts at once.
 
 import { readSchema, SAMPLERS } from "./chat.js";
-import { template } from "./template.js";
+import { template } from "./dom.js";
 
 const TEXTS = ["title", "user", "system", "tools", "schema"];
 const LABELS = {
@@ -21,10 +21,11 @@ const part = (selector) => dialog.querySelector(selector);
 part("#samplers").append(...SAMPLERS.map(samplerField));
 
 /**
- * Show the settings of a chat; `told` is what the server has told. `changed` is called after each change, and `removed`
- * with the character when that was taken out of the chat.
+ * Show the settings of a chat; `told` is what the server has told. `changed` is called after each change, and `closed` at
+ * the end, with the character if that was taken out of the chat.
  */
-export function showSettings(chat, told, changed, removed) {
+export function showSettings(chat, told, changed, closed) {
+  let dropped = null;
   for (const name of TEXTS) form.elements[name].value = chat[name];
   form.elements.maxTokens.value = chat.maxTokens ?? "";
   form.elements.thinking.checked = chat.thinking;
@@ -41,12 +42,13 @@ export function showSettings(chat, told, changed, removed) {
     changed();
   };
   part("#drop-character").onclick = () => {
-    const { character } = chat;
+    dropped = chat.character;
     chat.character = null;
     drawCharacter(null);
+    form.elements.system.focus();
     changed();
-    removed(character);
   };
+  dialog.onclose = () => closed(dropped);
   dialog.showModal();
 }
 

@@ -1,18 +1,32 @@
-// The list of chats.
+// The list of chats; on a phone it covers the page while it is open.
 
 import { titleOf } from "./chat.js";
-import { template } from "./template.js";
+import { arrange, template } from "./dom.js";
 
-const list = document.getElementById("chat-list");
+const $ = (id) => document.getElementById(id);
 const entries = new WeakMap(); // chat -> its line
 
-/** Draw the list; `actions` are what can be done with a chat. Lines that stay where they are keep the focus. */
+$("show-chats").onclick = () => (isOpen() ? closeSidebar() : openSidebar());
+matchMedia("(max-width: 760px)").onchange = closeSidebar;
+
+/** Draw the list; `actions` are what can be done with a chat. */
 export function drawSidebar(chats, current, actions) {
-  const wanted = chats.map((chat) => lineOf(chat, chat === current, actions));
-  for (const line of [...list.children]) if (!wanted.includes(line)) line.remove();
-  wanted.forEach((line, place) => {
-    if (list.children[place] !== line) list.insertBefore(line, list.children[place] ?? null);
-  });
+  arrange($("chat-list"), chats.map((chat) => lineOf(chat, chat === current, actions)));
+}
+
+export const isOpen = () => $("chats").classList.contains("open");
+
+export function closeSidebar() {
+  $("chats").classList.remove("open");
+  $("main").inert = false;
+  $("show-chats").setAttribute("aria-expanded", "false");
+}
+
+function openSidebar() {
+  $("chats").classList.add("open");
+  $("main").inert = true;
+  $("show-chats").setAttribute("aria-expanded", "true");
+  $("new-chat").focus();
 }
 
 function lineOf(chat, isCurrent, actions) {
@@ -28,6 +42,7 @@ function lineOf(chat, isCurrent, actions) {
   openButton.setAttribute("aria-current", String(isCurrent));
   openButton.onclick = () => actions.open(chat);
   exportButton.onclick = () => actions.export(chat);
-  deleteButton.onclick = () => actions.delete(chat);
+  // The second click of a double click would meet the next line.
+  deleteButton.onclick = (event) => event.detail < 2 && actions.delete(chat);
   return line;
 }

@@ -11,16 +11,18 @@ let saved = Promise.resolve(); // one after the other
 /** All chats, the last changed first. Throws where the browser keeps nothing, as some private windows do. */
 export async function loadChats() {
   const chats = await inStore("readonly", (store) => store.getAll());
-  for (const chat of chats) chat.messages.flatMap((message) => message.variants).forEach(endOf);
-  return chats.sort((one, other) => other.changed - one.changed);
+  return chats.map(ended).sort((one, other) => other.changed - one.changed);
 }
 
 /** One chat as it is kept now, undefined if it is not. */
-export const loadChat = (id) => inStore("readonly", (store) => store.get(id));
+export async function loadChat(id) {
+  await saved.catch(() => {});
+  return inStore("readonly", (store) => store.get(id));
+}
 
 /**
  * Keep chats. One that another tab has kept since this one last did becomes a chat of its own: nobody's words are lost.
- * Returns those.
+ * Returns those, each with the id of what it was: `Map(chat -> id)`.
  */
 export function saveChats(chats) {
   saved = saved.catch(() => {}).then(() => save(chats));
@@ -30,36 +32,41 @@ export function saveChats(chats) {
 export async function deleteChat(chat) {
   await saved.catch(() => {});
   await inStore("readwrite", (store) => store.delete(chat.id));
+  otherTabs.postMessage(chat.id);
 }
 
-/** Have `changed` called with the id of a chat that another tab has kept. */
+/** Have `changed` called with the id of a chat that another tab has kept or deleted. */
 export function watchOtherTabs(changed) {
   otherTabs.onmessage = ({ data }) => changed(data);
 }
 
 async function save(chats) {
   const kept = new Map(); // chat -> what it becomes by being kept
+  const forked = new Map();
   await inStore("readwrite", (store) => {
     for (const chat of chats) {
       const request = store.get(chat.id);
       request.onsuccess = () => {
-        const changedElsewhere = request.result && request.result.changed !== chat.changed;
-        const own = changedElsewhere ? { id: newId(), title: `${titleOf(chat)} (from another tab)` } : {};
-        kept.set(chat, { ...own, changed: Math.max(Date.now(), chat.changed + 1) });
+        const before = request.result;
+        const own = before ? { changed: Math.max(Date.now(), chat.changed + 1) } : {};
+        if (before && before.changed !== chat.changed) {
+          forked.set(chat, chat.id);
+          Object.assign(own, { id: newId(), title: `${titleOf(chat)} (from another tab)` });
+        }
+        kept.set(chat, own);
         store.put({ ...chat, ...kept.get(chat) });
       };
     }
   });
   for (const [chat, changes] of kept) Object.assign(chat, changes);
   for (const chat of chats) otherTabs.postMessage(chat.id);
-  return chats.filter((chat) => kept.get(chat).id);
+  return forked;
 }
 
 /** A reply that was being written when the page was closed ended there. */
-function endOf(variant) {
-  if (!variant.figures?.live) return;
-  variant.figures.live = false;
-  variant.end = "stopped";
+function ended(chat) {
+  for (const variant of chat.messages.flatMap((message) => message.variants)) if (variant.end === "writing") variant.end = "stopped";
+  return chat;
 }
 
 async function inStore(mode, act) {
@@ -80,10 +87,13 @@ function database() {
 async function open() {
   const request = indexedDB.open("tavernkeep", 1);
   request.onupgradeneeded = () => request.result.createObjectStore("chats", { keyPath: "id" });
+  const opened = settled(request, "success").then(() => {
+    request.result.onclose = () => (opening = null);
+    opening = Promise.resolve(request.result); // also if it comes late
+    return request.result;
+  });
   const late = new Promise((_, reject) => setTimeout(() => reject(new Error("too late")), 1000 * PATIENCE));
-  await Promise.race([settled(request, "success"), late]);
-  request.result.onclose = () => (opening = null);
-  return request.result;
+  return Promise.race([opened, late]);
 }
 
 function settled(request, done) {

@@ -1,7 +1,7 @@
 // The messages of a chat, drawn.
 
+import { arrange, template } from "./dom.js";
 import { MessageView } from "./message.js";
-import { template } from "./template.js";
 
 const NEAR = 80; // pixels from the end, where the view follows what is written
 
@@ -12,6 +12,7 @@ export class Thread {
     this.actions = actions;
     this.views = new WeakMap(); // message -> its view, also of chats that are not shown
     this.chat = null;
+    this.empty = template("empty-thread");
   }
 
   /** Draw what has changed; `busy` while the chat's last message is being written. Another chat is shown from its end. */
@@ -25,7 +26,7 @@ export class Thread {
       view.show(chat, message === last, busy);
       return view.element;
     });
-    this.arrange(elements.length ? elements : [this.empty ??= template("empty-thread")]);
+    arrange(this.place, elements.length ? elements : [this.empty]);
     if (follows) this.toEnd();
   }
 
@@ -34,21 +35,17 @@ export class Thread {
     return this.views.get(message);
   }
 
-  /** Whether a text of this chat is being edited. */
+  /** What stands in the editor of a message, undefined if there is none. */
+  editedText(message) {
+    return this.views.get(message)?.editor?.querySelector("textarea").value;
+  }
+
+  /** Whether a message of this chat is being edited. */
   isEdited(chat) {
-    return chat.messages.some((message) => this.views.get(message)?.editor);
+    return chat.messages.some((message) => this.editedText(message) !== undefined);
   }
 
   toEnd() {
     this.place.scrollTop = this.place.scrollHeight;
-  }
-
-  /** Elements that stay where they are are not touched, or they would lose the focus. */
-  arrange(elements) {
-    const wanted = new Set(elements);
-    for (const child of [...this.place.children]) if (!wanted.has(child)) child.remove();
-    elements.forEach((element, place) => {
-      if (this.place.children[place] !== element) this.place.insertBefore(element, this.place.children[place] ?? null);
-    });
   }
 }

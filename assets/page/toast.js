@@ -1,6 +1,6 @@
-// Short sentences above the composer, some with a way back.
+// Short sentences above the page, some with a way back.
 
-import { template } from "./template.js";
+import { template } from "./dom.js";
 
 const SECONDS = 12;
 const SECONDS_WITH_UNDO = 40;
@@ -12,7 +12,10 @@ export function toast(words, undo) {
   const line = template("toast");
   const [said, undoButton, closeButton] = line.children;
   said.textContent = words;
-  closeButton.onclick = () => line.remove();
+  closeButton.onclick = () => {
+    line.remove();
+    document.getElementById("thread").focus();
+  };
   undoButton.hidden = !undo;
   undoButton.textContent = undo?.label ?? "";
   undoButton.onclick = () => {
