@@ -1,8 +1,8 @@
 // One message, drawn: made once, then changed where it has changed, so that what is unfolded, marked or in focus stays.
 
 import { nameOf, shown, textOf } from "./chat.js";
-import { blocksOf, drawn } from "./markdown.js";
 import { template } from "./dom.js";
+import { blocksOf, drawn } from "./markdown.js";
 
 const ENDS = {
   writing: "It is being written in another tab.",
@@ -51,7 +51,10 @@ export class MessageView {
     this.showButtons(chat, last, busy, writing);
   }
 
-  /** Have the text edited in its place; resolves to {text, answer}, or null if it was cancelled. */
+  /**
+   * Have the text edited in its place; resolves to {text, answer}, or null if it was cancelled. Escape cancels only what
+   * has not been changed.
+   */
   edit() {
     const form = template("editor");
     const field = form.querySelector("textarea");

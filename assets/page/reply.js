@@ -37,7 +37,7 @@ export function makeRoom(chat) {
 
 async function writeVariant(chat, variant, presets, signal, changed) {
   const watch = { begun: performance.now(), first: 0, pieces: 0 };
-  Object.assign(variant, { problem: "", refused: false, end: "writing" });
+  Object.assign(variant, { problem: "", refused: false, end: "writing", figures: null });
   try {
     for await (const chunk of server.chat(requestOf(chat, presets), signal)) {
       take(variant, chunk, watch);
@@ -61,7 +61,7 @@ function take(variant, chunk, watch) {
   for (const part of delta.tool_calls ?? []) takeCall(variant.calls, part);
   if (delta.content || delta.reasoning_content || delta.tool_calls) measure(variant, watch);
   if (choice?.finish_reason) variant.end = choice.finish_reason;
-  if (chunk.timings) variant.figures = figuresOf(chunk, watch);
+  if (chunk.timings) variant.figures = figuresOf(chunk, variant.figures?.first ?? 0);
 }
 
 function takeCall(calls, part) {
@@ -79,9 +79,9 @@ function measure(variant, watch) {
   variant.figures = { first: (watch.first - watch.begun) / 1000, written: watch.pieces, speed: seconds ? (watch.pieces - 1) / seconds : 0 };
 }
 
-function figuresOf({ timings, usage }, watch) {
+function figuresOf({ timings, usage }, first) {
   return {
-    first: watch.first ? (watch.first - watch.begun) / 1000 : 0,
+    first,
     prompt: timings.prompt_n + timings.cache_n,
     cached: timings.cache_n,
     written: timings.predicted_n,

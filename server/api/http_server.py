@@ -43,7 +43,6 @@ LOOP_SECONDS = 1.0
 DRAIN_SECONDS = 2
 
 log = logging.getLogger("tavernkeep.http")
-logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits for a thread is no fault
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -78,6 +77,7 @@ class HttpServer:
     """
 
     def __init__(self, app: WsgiApp, host: str, port: int, streams: int, limits: Limits | None = None) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits for a thread is no fault
         sockets = _listen(host, port)
         self._limits = limits or Limits(most_connections())
         self.port: int = sockets[0].getsockname()[1]
