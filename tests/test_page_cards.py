@@ -149,7 +149,7 @@ def test_its_lorebook_speaks_up_when_it_is_asked_for_and_closing_words_come_last
     tab.open(server.base)
     tab.talkative(8)
     tab.import_file(upload("lydia.json", V2))
-    expect(tab.toasts()).to_contain_text("1 entries of its lorebook look for patterns")
+    expect(tab.toasts()).to_contain_text("Entries of its lorebook that look for patterns are left out: 1.")
     tab.say("Who rules here?")
     assert "Balgruuf" not in json.dumps(tab.asked[-1])
     assert "It is winter." in tab.asked[-1]["messages"][0]["content"]

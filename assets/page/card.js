@@ -70,7 +70,7 @@ function readBook(book) {
   const entries = all.slice(0, MOST_ENTRIES).filter((entry) => entry && typeof entry === "object" && entry.enabled !== false);
   const patterns = entries.filter((entry) => entry.use_regex === true && !entry.constant).length;
   const used = entries.filter((entry) => entry.use_regex !== true || entry.constant).map(readEntry);
-  const notes = patterns ? [`${patterns} entries of its lorebook look for patterns, which are not understood here.`] : [];
+  const notes = patterns ? [`Entries of its lorebook that look for patterns are left out: ${patterns}.`] : [];
   return { book: used.filter((entry) => entry.text && (entry.always || entry.keys.length)), notes };
 }
 

@@ -41,7 +41,8 @@ export class MessageView {
     this.change("thought", Boolean(variant.thought), (part, there) => (part.hidden = !there));
     this.change("thought-label", writing && !text ? "Thinking…" : "Thought", write);
     this.change("thought-text", variant.thought, write);
-    this.showText(text, message.role === "tool" || Boolean(chat.schema && message.role === "assistant"));
+    const isJson = Boolean(chat.schema) && message.role === "assistant";
+    this.showText(isJson ? pretty(text) : text, isJson || message.role === "tool");
     const calls = variant.calls.filter(Boolean);
     this.change("calls", JSON.stringify(calls), (part) => part.replaceChildren(...calls.map(drawnCall)));
     this.change("writing", writing && !text && !calls.length, (part, waits) => (part.hidden = !waits));
@@ -94,10 +95,10 @@ export class MessageView {
     apply(this.element.querySelector(`.${place}`), value);
   }
 
-  /** Draw only the blocks that changed: while a reply grows, that is its last. JSON is one block of code. */
-  showText(text, isJson) {
-    this.change("text", `${isJson} ${text}`, (part) => {
-      const blocks = isJson && text ? [{ kind: "pre", text: pretty(text) }] : blocksOf(text);
+  /** Draw only the blocks that changed: while a reply grows, that is its last. Code is one block. */
+  showText(text, isCode) {
+    this.change("text", `${isCode} ${text}`, (part) => {
+      const blocks = isCode && text ? [{ kind: "pre", text }] : blocksOf(text);
       const isOther = (block, place) => block.text !== this.blocks[place]?.text || block.kind !== this.blocks[place].kind;
       const other = blocks.findIndex(isOther);
       const kept = other < 0 ? blocks.length : other;
