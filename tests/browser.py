@@ -1,7 +1,8 @@
-"""A real browser for the tests of the chat page, and what they say of cards and messages."""
+"""A real browser for the tests of the chat page, and what a person does with the page in it."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,24 +10,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, Route, expect, sync_playwright
 
 from bootstrap import BROWSERS
 from tests.conftest import PATIENCE
 
 COMPLETIONS = "**/v1/chat/completions"
+LONG = 120  # tokens; a reply that is still being written while a test looks at it
 expect.set_options(timeout=1000 * PATIENCE)
+
+
+def launch(playwright: Playwright) -> Browser | None:
+    """Chromium without a screen: Debian's, where the test command has installed it; else Chrome or Edge, if any."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    channel = {"win32": "msedge", "darwin": "chrome"}.get(sys.platform)
+    if not program and not channel:
+        return None
+    return playwright.chromium.launch(executable_path=program, channel=None if program else channel)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a screen. Debian's, where the test command has installed it; else Chrome or Edge."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    channel = {"win32": "msedge", "darwin": "chrome"}.get(sys.platform)
-    if not program and not channel:
-        pytest.skip("no Chromium here; `python3 bootstrap.py test` installs Debian's where it may")
+    """A browser for all tests of a module."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, channel=None if program else channel)
+        browser = launch(playwright)
+        if not browser:
+            pytest.skip("no Chromium here; `python3 bootstrap.py test` installs Debian's where it may")
         yield browser
         browser.close()
 
@@ -44,10 +53,33 @@ class Tab:
     def wait_until_ready(self) -> None:
         expect(self.page.locator("#status")).to_have_attribute("data-tone", "good")
 
+    def begin_chat(self, address: str) -> None:
+        """Open the page and have one question answered, in a few words."""
+        self.open(address)
+        self.talkative(8)
+        self.say("Who are you?")
+
+    def begin_long_reply(self, address: str) -> None:
+        """Open the page and ask for something that is still being written afterwards."""
+        self.open(address)
+        self.talkative(LONG)
+        self.write("Tell me of a dragon.")
+        self.wait_for_words()
+
+    def join_chat(self, address: str) -> None:
+        """Open the page where another tab has begun a chat."""
+        self.open(address)
+        expect(self.messages()).to_have_count(2)
+
     def talkative(self, tokens: int) -> None:
         """From now on replies are as long as that; the starter model likes to say little."""
         self.page.unroute(COMPLETIONS)
         self.page.route(COMPLETIONS, lambda route: _go_on(route, ignore_eos=True, max_tokens=tokens))
+
+    def hears(self, *chunks: dict[str, Any], whole: bool) -> None:
+        """From now on replies are these; one that is not ``whole`` breaks off."""
+        body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + ("data: [DONE]\n\n" if whole else "")
+        self.page.route(COMPLETIONS, lambda route: route.fulfill(content_type="text/event-stream", body=body))
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
@@ -98,6 +130,9 @@ def tab(context: BrowserContext) -> Iterator[Tab]:
     assert mistakes == []
 
 
+other = tab  # one more tab of the same browser, for tests with two
+
+
 def new_tab(context: BrowserContext) -> tuple[Tab, list[str]]:
     """A tab, and the mistakes that its page makes: uncaught errors, and what its policy forbids."""
     tab, mistakes = Tab(context.new_page()), []
@@ -105,6 +140,12 @@ def new_tab(context: BrowserContext) -> tuple[Tab, list[str]]:
     tab.page.on("console", lambda line: mistakes.append(line.text) if "Content Security Policy" in line.text else None)
     tab.page.on("request", lambda request: tab.asked.append(request.post_data_json) if request.post_data else None)
     return tab, mistakes
+
+
+def upload(name: str, content: Any) -> dict[str, Any]:
+    """A file to import, of these bytes or this JSON."""
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return {"name": name, "mimeType": "", "buffer": data}
 
 
 def _go_on(route: Route, **changes: Any) -> None:

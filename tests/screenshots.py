@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import logging
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -25,7 +23,7 @@ from gui.app import App
 from gui.view.looks import Page
 from server.controller import Controller
 from server.events import EngineState
-from tests.browser import Tab, new_tab
+from tests.browser import Tab, launch, new_tab, upload
 from tests.conftest import Server, settings_for_tests
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
@@ -56,14 +54,15 @@ def _picture_chat_page() -> None:
     server.controller.start(settings_for_tests(contextsize=8192))
     server.wait_for(EngineState.READY)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        chromium = launch(playwright)
+        assert chromium
         for appearance in ("light", "dark"):
             tab, _ = new_tab(chromium.new_context(viewport={"width": 1100, "height": 760}, color_scheme=appearance))
             tab.open(server.base)
             tab.wait_until_ready()
             tab.button("Try JSON").click()
             tab.say("Invent a guest of the tavern.")
-            tab.import_file({"name": "lydia.json", "mimeType": "", "buffer": json.dumps(LYDIA).encode()})
+            tab.import_file(upload("lydia.json", LYDIA))
             tab.button("Settings").click()
             tab.page.get_by_label("Preset").select_option("NPC dialogue")
             tab.page.get_by_label("Length of a reply").fill("60")

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
 from server.access import is_loopback
 from server.api import page as page_route
 from server.events import EngineState
-from tests.browser import COMPLETIONS, Tab, browser, context, new_tab, tab
+from server.sampler_presets import sampler_presets
+from tests.browser import LONG, Tab, browser, context, other, tab
 from tests.conftest import Server, settings_for_tests, wait_until
 
 MARKS = {
@@ -31,7 +32,6 @@ MARKS = {
     "~~~~\n```\n~~~~": '<pre tabindex="0"><code>```</code></pre>',
     "a < b & c": "<p>a &lt; b &amp; c</p>",
 }
-LONG = 120  # tokens; a reply that is still being written while a test looks at it
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +59,7 @@ def test_a_message_is_answered_and_the_reply_is_seen_while_it_grows(server: Serv
 
 
 def test_stop_ends_the_generation_and_keeps_what_was_said_and_continue_goes_on_from_there(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(LONG)
-    tab.write("Tell me of a dragon.")
-    tab.wait_for_words()
+    tab.begin_long_reply(server.base)
     tab.button("Stop").click()
     tab.wait_until_written()
     server.wait_until_quiet()
@@ -79,10 +76,7 @@ def test_stop_ends_the_generation_and_keeps_what_was_said_and_continue_goes_on_f
 
 
 def test_escape_stops_as_well(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(LONG)
-    tab.write("Tell me of a dragon.")
-    tab.wait_for_words()
+    tab.begin_long_reply(server.base)
     tab.page.keyboard.press("Escape")
     expect(tab.messages().last).to_contain_text("Stopped.")
     server.wait_until_quiet()
@@ -103,9 +97,7 @@ def test_another_try_keeps_the_first_one(server: Server, tab: Tab):
 
 
 def test_what_was_said_can_be_edited_and_answered_anew(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.say("And who am I?")
     tab.messages().first.get_by_role("button", name="Edit").click()
     tab.page.get_by_label("The message").fill("What are you?")
@@ -120,9 +112,7 @@ def test_what_was_said_can_be_edited_and_answered_anew(server: Server, tab: Tab)
 
 
 def test_a_reply_is_edited_in_its_place_and_cancel_leaves_it(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     for button, text in (("Save", "I am the keeper."), ("Cancel", "I am the keeper.")):
         tab.messages().last.get_by_role("button", name="Edit").click()
         tab.page.get_by_label("The message").fill("I am the keeper." if button == "Save" else "Nobody.")
@@ -131,9 +121,7 @@ def test_a_reply_is_edited_in_its_place_and_cancel_leaves_it(server: Server, tab
 
 
 def test_an_edit_that_is_not_saved_outlives_a_reply(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.messages().first.get_by_role("button", name="Edit").click()
     tab.page.get_by_label("The message").fill("half a thou")
     tab.say("Go on.")
@@ -141,9 +129,7 @@ def test_an_edit_that_is_not_saved_outlives_a_reply(server: Server, tab: Tab):
 
 
 def test_a_reload_keeps_the_chat_also_in_the_middle_of_a_reply(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     first = tab.last_text()
     tab.talkative(LONG)
     tab.write("Tell me of a dragon.")
@@ -156,9 +142,7 @@ def test_a_reload_keeps_the_chat_also_in_the_middle_of_a_reply(server: Server, t
 
 
 def test_chats_are_listed_named_exported_imported_deleted_and_brought_back(server: Server, tab: Tab, tmp_path: Path):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.button("New chat").click()
     tab.say("Where am I?")
     entries = tab.page.locator("#chat-list li")
@@ -181,9 +165,7 @@ def test_chats_are_listed_named_exported_imported_deleted_and_brought_back(serve
 
 
 def test_a_branch_is_a_chat_of_its_own(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.messages().first.get_by_role("button", name="Branch").click()
     expect(tab.messages()).to_have_count(1)
     expect(tab.page.locator("h1")).to_have_text("Who are you? (branch)")
@@ -191,29 +173,20 @@ def test_a_branch_is_a_chat_of_its_own(server: Server, tab: Tab):
     expect(tab.messages()).to_have_count(2)
 
 
-def test_what_one_tab_writes_the_other_shows(server: Server, tab: Tab, context: BrowserContext):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
-    other, mistakes = new_tab(context)
-    other.open(server.base)
-    expect(other.messages()).to_have_count(2)
+def test_what_one_tab_writes_the_other_shows(server: Server, tab: Tab, other: Tab):
+    tab.begin_chat(server.base)
+    other.join_chat(server.base)
     other.talkative(8)
     other.say("Said in the other tab.")
     expect(tab.messages()).to_have_count(4)
     tab.say("Said in this tab.")
     expect(other.messages()).to_have_count(6)
     expect(tab.page.locator("#chat-list li")).to_have_count(1)
-    assert mistakes == []
 
 
-def test_two_tabs_that_write_at_once_do_not_lose_each_others_words(server: Server, tab: Tab, context: BrowserContext):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
-    other, mistakes = new_tab(context)
-    other.open(server.base)
-    expect(other.messages()).to_have_count(2)
+def test_two_tabs_that_write_at_once_do_not_lose_each_others_words(server: Server, tab: Tab, other: Tab):
+    tab.begin_chat(server.base)
+    other.join_chat(server.base)
     tab.talkative(LONG)
     other.talkative(LONG)
     other.write("Said in the other tab.")
@@ -229,7 +202,6 @@ def test_two_tabs_that_write_at_once_do_not_lose_each_others_words(server: Serve
     tab.button("Who are you? (from another tab)").click()
     expect(tab.messages()).to_have_count(4)
     assert tab.last_text() == whole
-    assert mistakes == []
 
 
 def test_the_settings_of_a_chat_are_sent_with_it(server: Server, tab: Tab):
@@ -246,9 +218,8 @@ def test_the_settings_of_a_chat_are_sent_with_it(server: Server, tab: Tab):
     tab.button("Done").click()
     tab.say("Hello!")
     asked = tab.asked[-1]
-    preset = json.loads(next(Path("presets/samplers").glob("*min_p.json")).read_text("utf-8"))["settings"]
-    assert preset.items() - {"temperature": 0}.items() <= {**asked, **{"temperature": preset["temperature"]}}.items()
-    assert asked["temperature"] == 0.4
+    preset = next(dict(preset.settings) for preset in sampler_presets() if preset.name == "Min-p")
+    assert {**preset, "temperature": 0.4}.items() <= asked.items()
     assert asked["max_tokens"] == 30
     assert asked["thinking"] == "off"
     assert asked["messages"][0] == {"role": "system", "content": "You are Assistant, who serves Ysolda."}
@@ -383,10 +354,7 @@ def test_a_server_that_goes_and_comes_back_loses_nothing(own_server: Server, tab
     own_server.controller.start(settings_for_tests())
     own_server.wait_for(EngineState.READY)
     settings = settings_for_tests(port=own_server.port)
-    tab.open(own_server.base)
-    tab.talkative(LONG)
-    tab.write("Tell me of a dragon.")
-    tab.wait_for_words()
+    tab.begin_long_reply(own_server.base)
     own_server.controller.stop()
     tab.wait_until_written()
     expect(tab.messages().last.locator(".text")).not_to_be_empty()
@@ -406,8 +374,7 @@ def test_a_server_that_goes_and_comes_back_loses_nothing(own_server: Server, tab
 
 def test_a_reply_that_breaks_off_keeps_its_words(server: Server, tab: Tab):
     tab.open(server.base)
-    half = f"data: {json.dumps({'choices': [{'delta': {'content': 'Once upon'}, 'finish_reason': None}]})}\n\n"
-    tab.page.route(COMPLETIONS, lambda route: route.fulfill(content_type="text/event-stream", body=half))
+    tab.hears({"choices": [{"delta": {"content": "Once upon"}, "finish_reason": None}]}, whole=False)
     tab.write("Tell me a tale.")
     expect(tab.messages().last).to_contain_text("The reply broke off, because the server went away.")
     assert tab.last_text() == "Once upon"
@@ -522,10 +489,7 @@ def test_undo_puts_a_message_back_where_it_was_and_takes_nothing_newer_away(serv
 
 
 def test_a_chat_that_is_deleted_while_it_is_answered_stays_deleted_until_it_is_wanted_back(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(LONG)
-    tab.write("Tell me of a dragon.")
-    tab.wait_for_words()
+    tab.begin_long_reply(server.base)
     tab.button("Delete Tell me of a dragon.").click()
     server.wait_until_quiet()
     expect(tab.messages()).to_have_count(0)
@@ -539,9 +503,7 @@ def test_a_chat_that_is_deleted_while_it_is_answered_stays_deleted_until_it_is_w
 
 
 def test_two_messages_can_be_edited_at_once_and_each_edit_goes_where_it_began(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     first = tab.last_text()
     tab.button("Retry").click()
     tab.wait_until_written()
@@ -557,9 +519,7 @@ def test_two_messages_can_be_edited_at_once_and_each_edit_goes_where_it_began(se
 
 
 def test_save_and_answer_ends_the_reply_that_is_being_written(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.messages().first.get_by_role("button", name="Edit").click()
     tab.page.get_by_label("The message").fill("What are you?")
     tab.talkative(LONG)
@@ -575,9 +535,7 @@ def test_save_and_answer_ends_the_reply_that_is_being_written(server: Server, ta
 
 
 def test_what_is_typed_and_not_sent_survives_a_reload_and_belongs_to_its_chat(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.page.get_by_label("Your message").fill("half a thou")
     tab.page.reload()
     expect(tab.page.get_by_label("Your message")).to_have_value("half a thou")
@@ -615,9 +573,7 @@ def test_the_page_stays_where_the_reader_is_while_a_reply_is_written(server: Ser
 
 def test_a_browser_that_keeps_nothing_says_so_and_chats_all_the_same(server: Server, tab: Tab):
     tab.page.add_init_script("delete IDBFactory.prototype.open; IDBFactory.prototype.open = () => new EventTarget();")
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     assert tab.last_text()
     expect(tab.page.locator("#not-kept")).to_be_visible()
     tab.button("Export all").click()
@@ -646,28 +602,26 @@ def test_a_number_that_cannot_be_is_told_and_not_sent(server: Server, tab: Tab):
     assert "temperature" not in tab.asked[-1]
 
 
-def test_marks_that_models_use_are_drawn_as_they_mean_them(server: Server, tab: Tab):
-    tab.open(server.base)
-    drawn = tab.page.evaluate(
+def drawn_by_the_page(tab: Tab, texts: list[str]) -> list[str]:
+    """Replies as HTML."""
+    return tab.page.evaluate(
         """async (texts) => {
             const { blocksOf, drawn } = await import("/page/markdown.js");
             return texts.map((text) => blocksOf(text).map((block) => drawn(block).outerHTML).join(""));
         }""",
-        list(MARKS),
+        texts,
     )
-    assert dict(zip(MARKS, drawn, strict=True)) == MARKS
+
+
+def test_marks_that_models_use_are_drawn_as_they_mean_them(server: Server, tab: Tab):
+    tab.open(server.base)
+    assert dict(zip(MARKS, drawn_by_the_page(tab, list(MARKS)), strict=True)) == MARKS
 
 
 def test_very_long_replies_are_drawn_quickly_enough(server: Server, tab: Tab):
     tab.open(server.base)
     odd = [" " * 100_000, "*" * 100_000, '"' * 99_999, "**a" * 30_000, "`" * 100_001, "```\n" * 20_000]
-    tab.page.evaluate(
-        """async (texts) => {
-            const { blocksOf, drawn } = await import("/page/markdown.js");
-            for (const text of texts) blocksOf(text).map(drawn);
-        }""",
-        odd,
-    )
+    assert all(drawn_by_the_page(tab, odd)[1:])  # blanks alone are nothing
 
 
 def test_the_phones_list_of_chats_is_closed_with_escape(server: Server, tab: Tab):
@@ -680,15 +634,9 @@ def test_the_phones_list_of_chats_is_closed_with_escape(server: Server, tab: Tab
     expect(tab.button("Chats")).to_be_focused()
 
 
-def test_settings_that_are_open_in_one_tab_do_not_undo_what_another_sets(
-    server: Server, tab: Tab, context: BrowserContext
-):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
-    other, mistakes = new_tab(context)
-    other.open(server.base)
-    expect(other.messages()).to_have_count(2)
+def test_settings_that_are_open_in_one_tab_do_not_undo_what_another_sets(server: Server, tab: Tab, other: Tab):
+    tab.begin_chat(server.base)
+    other.join_chat(server.base)
     other.button("Settings").click()
     tab.button("Settings").click()
     tab.page.get_by_label("System prompt").fill("You are the keeper.")
@@ -698,16 +646,11 @@ def test_settings_that_are_open_in_one_tab_do_not_undo_what_another_sets(
     expect(tab.page.locator("#chat-list li")).to_have_count(2)
     tab.button("Settings").click()
     expect(tab.page.get_by_label("System prompt")).to_have_value("You are the keeper.")
-    assert mistakes == []
 
 
-def test_a_chat_that_is_deleted_in_one_tab_leaves_the_other(server: Server, tab: Tab, context: BrowserContext):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
-    other, _ = new_tab(context)
-    other.open(server.base)
-    expect(other.messages()).to_have_count(2)
+def test_a_chat_that_is_deleted_in_one_tab_leaves_the_other(server: Server, tab: Tab, other: Tab):
+    tab.begin_chat(server.base)
+    other.join_chat(server.base)
     tab.button("Delete Who are you?").click()
     expect(other.messages()).to_have_count(0)
     tab.button("Undo").click()
@@ -728,9 +671,7 @@ def test_a_draft_stays_with_its_chat_when_that_is_kept(server: Server, tab: Tab)
 
 
 def test_chats_that_come_late_do_not_take_the_page_away(server: Server, tab: Tab):
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.page.add_init_script(
         """const open = IDBFactory.prototype.open;
         IDBFactory.prototype.open = function (...asked) {
@@ -754,9 +695,7 @@ def test_chats_that_come_late_do_not_take_the_page_away(server: Server, tab: Tab
 def test_calls_that_are_numbered_with_gaps_leave_nothing_stuck(server: Server, tab: Tab):
     tab.open(server.base)
     call = {"index": 1, "id": "c", "function": {"name": "roll_dice", "arguments": '{"count": 1,\n"sides": 6}'}}
-    frames = [{"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}]
-    body = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames) + "data: [DONE]\n\n"
-    tab.page.route(COMPLETIONS, lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    tab.hears({"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}, whole=True)
     tab.say("Roll!")
     expect(tab.messages("Tool")).to_have_count(3)
     expect(tab.messages().last.locator(".calls p")).to_have_count(1)
@@ -765,9 +704,7 @@ def test_calls_that_are_numbered_with_gaps_leave_nothing_stuck(server: Server, t
 
 def test_on_a_phone_a_deleted_chat_can_be_brought_back_and_turning_it_leaves_nothing_locked(server: Server, tab: Tab):
     tab.page.set_viewport_size({"width": 360, "height": 700})
-    tab.open(server.base)
-    tab.talkative(8)
-    tab.say("Who are you?")
+    tab.begin_chat(server.base)
     tab.button("Chats").click()
     tab.button("Delete Who are you?").click()
     tab.button("Undo").click()

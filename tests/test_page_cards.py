@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import expect
 
-from tests.browser import Tab, browser, context, tab
+from tests.browser import Tab, browser, context, tab, upload
 from tests.conftest import Server
 
 TEXTS = {
@@ -72,11 +72,6 @@ def picture(how: str = "tEXt", **chunks: Any) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (400, 600), "#a33").save(file, "PNG", pnginfo=told)
     return file.getvalue()
-
-
-def upload(name: str, content: Any) -> dict[str, Any]:
-    data = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return {"name": name, "mimeType": "", "buffer": data}
 
 
 def prompt_of(tab: Tab) -> str:

@@ -5,8 +5,17 @@ import { loreFor } from "./lorebook.js";
 
 const LONGEST_TITLE = 48;
 
-/** The samplers that a chat may set otherwise than its preset. */
-export const SAMPLERS = ["temperature", "top_k", "top_p", "min_p", "rep_pen", "dry_multiplier", "xtc_probability", "seed"];
+/** The samplers that a chat may set otherwise than its preset, and within which limits. */
+export const SAMPLERS = {
+  temperature: { label: "Temperature", min: 0, max: 10 },
+  top_k: { label: "Top-k", min: 0, max: 100_000 },
+  top_p: { label: "Top-p", min: 0, max: 1 },
+  min_p: { label: "Min-p", min: 0, max: 1 },
+  rep_pen: { label: "Repetition penalty", min: 0.1, max: 10 },
+  dry_multiplier: { label: "DRY", min: 0, max: 10 },
+  xtc_probability: { label: "XTC", min: 0, max: 1 },
+  seed: { label: "Seed", min: -1, max: 2 ** 32 - 1 },
+};
 
 export const CHAT_DEFAULTS = {
   title: "",

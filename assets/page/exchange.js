@@ -23,7 +23,7 @@ const inOrder = (chat, place) => ({ ...chat, changed: chat.changed - place });
 function readChat(chat) {
   return newChat({
     ...sameKind(CHAT_DEFAULTS, chat),
-    samplers: Object.fromEntries(SAMPLERS.map((name) => [name, chat.samplers?.[name]]).filter(([, value]) => Number.isFinite(value))),
+    samplers: Object.fromEntries(Object.keys(SAMPLERS).map((name) => [name, chat.samplers?.[name]]).filter(([, value]) => Number.isFinite(value))),
     tools: TOOL_CHOICES.includes(chat.tools) ? chat.tools : "",
     maxTokens: chat.maxTokens > 0 && Number.isInteger(chat.maxTokens) ? chat.maxTokens : null,
     character: typeof chat.character?.name === "string" ? readCharacter(chat.character) : null,

@@ -2,36 +2,30 @@
 
 const NAME = "tavernkeep";
 
+const local = () => localStorage; // throws already here where a browser keeps nothing
+const session = () => sessionStorage;
+
 /** The key, the appearance, the chat that was open, and the user's name. This tab's own chat goes before another's. */
-export const memory = { key: "", appearance: "", user: "", ...recall(localStorageOf), chat: recall(sessionStorageOf).chat ?? recall(localStorageOf).chat };
+export const memory = { key: "", appearance: "", user: "", ...recall(local), chat: recall(session).chat ?? recall(local).chat };
 
 /** Only what changes is written: another tab may have changed the rest. */
 export function remember(changes) {
   Object.assign(memory, changes);
-  write(localStorageOf, { ...recall(localStorageOf), ...changes });
+  write(local, { ...recall(local), ...changes });
 }
 
 /** The chat that is open, for a reload of this tab and for new ones. */
 export function rememberChat(chat) {
   remember({ chat });
-  write(sessionStorageOf, { ...recall(sessionStorageOf), chat });
+  write(session, { ...recall(session), chat });
 }
 
 /** What was typed into a chat and not sent: it survives a reload of this tab. */
-export const recallDraft = (chat) => recall(sessionStorageOf).drafts?.[chat] ?? "";
+export const recallDraft = (chat) => recall(session).drafts?.[chat] ?? "";
 
 export function rememberDraft(chat, text) {
-  const kept = recall(sessionStorageOf);
-  write(sessionStorageOf, { ...kept, drafts: { ...kept.drafts, [chat]: text || undefined } });
-}
-
-// Browsers that keep nothing throw already when they are asked for the storage.
-function localStorageOf() {
-  return localStorage;
-}
-
-function sessionStorageOf() {
-  return sessionStorage;
+  const kept = recall(session);
+  write(session, { ...kept, drafts: { ...kept.drafts, [chat]: text || undefined } });
 }
 
 function recall(storage) {

@@ -43,9 +43,8 @@ export class MessageView {
     this.change("thought-text", variant.thought, write);
     const isJson = Boolean(chat.schema) && message.role === "assistant";
     this.showText(isJson ? pretty(text) : text, isJson || message.role === "tool");
-    const calls = variant.calls.filter(Boolean);
-    this.change("calls", JSON.stringify(calls), (part) => part.replaceChildren(...calls.map(drawnCall)));
-    this.change("writing", writing && !text && !calls.length, (part, waits) => (part.hidden = !waits));
+    this.change("calls", JSON.stringify(variant.calls), (part) => part.replaceChildren(...variant.calls.map(drawnCall)));
+    this.change("writing", writing && !text && !variant.calls.length, (part, waits) => (part.hidden = !waits));
     this.change("problem", writing ? "" : variant.problem, write);
     this.change("note", writing || variant.problem ? "" : noteOf(message), write);
     this.change("figures", figures(variant.figures), write);

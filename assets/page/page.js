@@ -51,7 +51,7 @@ function keep(which = chat) {
   chats = [which, ...chats.filter((each) => each !== which)];
   if (isNew && which === chat) {
     rememberDraft("new", "");
-    keepDraft();
+    rememberOpen();
   }
   return keepAll([which]);
 }
@@ -61,14 +61,13 @@ async function keepAll(these) {
     const forked = await saveChats(these.filter((each) => !removed.has(each)));
     $("not-kept").hidden = true;
     if (forked.size) toast("This chat was changed in another tab too. Here it goes on as a chat of its own.");
-    if (forked.has(chat)) keepDraft();
+    if (forked.has(chat)) rememberOpen();
     for (const id of forked.values()) await changedElsewhere(id);
     lasting ??= navigator.storage?.persist?.() ?? true; // or browsers may throw them away when the disk is full
     if (!loaded) await load();
   } catch {
     isNotKept();
   }
-  if (chats.includes(chat)) rememberChat(chat.id);
   draw();
 }
 
@@ -81,7 +80,13 @@ function isNotKept() {
 async function load() {
   const kept = await loadChats();
   loaded = true;
-  chats.push(...kept.filter((each) => !chats.some((own) => own.id === each.id)));
+  chats.push(...unknown(kept));
+}
+
+/** Those of the chats that this tab has not. */
+function unknown(kept) {
+  const own = new Set(chats.map((each) => each.id));
+  return kept.filter((each) => !own.has(each.id));
 }
 
 /** What another tab has kept or deleted is taken over, unless the chat is in somebody's hands here. */
@@ -110,6 +115,12 @@ function takeOver(own, kept) {
 const draftName = () => (chats.includes(chat) ? chat.id : "new");
 
 const keepDraft = () => rememberDraft(draftName(), $("draft").value);
+
+/** The open chat has got another id, by which a reload finds it and what was typed into it. */
+function rememberOpen() {
+  rememberChat(chat.id);
+  keepDraft();
+}
 
 // ---- chats ----
 
@@ -353,8 +364,7 @@ const taken = {
 /** Also what other tabs have added meanwhile. */
 async function exportAll() {
   const kept = await loadChats().catch(() => []);
-  const own = new Set(chats.map((each) => each.id));
-  saveFile("tavernkeep-chats", exported([...chats, ...kept.filter((each) => !own.has(each.id))]));
+  saveFile("tavernkeep-chats", exported([...chats, ...unknown(kept)]));
 }
 
 // ---- the beginning ----

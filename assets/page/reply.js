@@ -36,7 +36,7 @@ export function makeRoom(chat) {
 }
 
 async function writeVariant(chat, variant, presets, signal, changed) {
-  const watch = { begun: performance.now(), first: 0, pieces: 0 };
+  const watch = { begun: performance.now(), first: 0, pieces: 0, calls: {} };
   Object.assign(variant, { problem: "", refused: false, end: "writing", figures: null });
   try {
     for await (const chunk of server.chat(requestOf(chat, presets), signal)) {
@@ -48,7 +48,6 @@ async function writeVariant(chat, variant, presets, signal, changed) {
     else Object.assign(variant, { problem: error.message, refused: error.status === 401 });
   }
   if (variant.end === "writing") variant.end = "";
-  variant.calls = variant.calls.filter(Boolean); // a server may number them with gaps
   for (const call of variant.calls) call.id ||= `call_${chat.messages.length}`;
   changed();
 }
@@ -58,16 +57,21 @@ function take(variant, chunk, watch) {
   const delta = choice?.delta ?? {};
   variant.text += delta.content ?? "";
   variant.thought += delta.reasoning_content ?? "";
-  for (const part of delta.tool_calls ?? []) takeCall(variant.calls, part);
+  for (const part of delta.tool_calls ?? []) takeCall(variant.calls, watch.calls, part);
   if (delta.content || delta.reasoning_content || delta.tool_calls) measure(variant, watch);
   if (choice?.finish_reason) variant.end = choice.finish_reason;
   if (chunk.timings) variant.figures = figuresOf(chunk, variant.figures?.first ?? 0);
 }
 
-function takeCall(calls, part) {
-  calls[part.index] ??= { id: part.id, type: "function", function: { name: "", arguments: "" } };
-  calls[part.index].function.name += part.function?.name ?? "";
-  calls[part.index].function.arguments += part.function?.arguments ?? "";
+/** `known` are the calls of this reply by the server's numbers, which may have gaps. */
+function takeCall(calls, known, part) {
+  if (!known[part.index]) {
+    known[part.index] = { id: part.id, type: "function", function: { name: "", arguments: "" } };
+    calls.push(known[part.index]);
+  }
+  const asked = known[part.index].function;
+  asked.name += part.function?.name ?? "";
+  asked.arguments += part.function?.arguments ?? "";
 }
 
 /** While it is written each piece counts as a token; the server counts them truly at the end. */

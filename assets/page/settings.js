@@ -4,21 +4,12 @@ import { readSchema, SAMPLERS } from "./chat.js";
 import { template } from "./dom.js";
 
 const TEXTS = ["title", "user", "system", "tools", "schema"];
-const LABELS = {
-  temperature: ["Temperature", 0, 10],
-  top_k: ["Top-k", 0, 100_000],
-  top_p: ["Top-p", 0, 1],
-  min_p: ["Min-p", 0, 1],
-  rep_pen: ["Repetition penalty", 0.1, 10],
-  dry_multiplier: ["DRY", 0, 10],
-  xtc_probability: ["XTC", 0, 1],
-  seed: ["Seed", -1, 2 ** 32 - 1],
-};
+const NAMES = Object.keys(SAMPLERS);
 
 const dialog = document.getElementById("settings");
 const form = dialog.querySelector("form");
 const part = (selector) => dialog.querySelector(selector);
-part("#samplers").append(...SAMPLERS.map(samplerField));
+part("#samplers").append(...NAMES.map(samplerField));
 
 /**
  * Show the settings of a chat; `told` is what the server has told. `changed` is called after each change, and `closed` at
@@ -31,7 +22,7 @@ export function showSettings(chat, told, changed, closed) {
   form.elements.thinking.checked = chat.thinking;
   const names = told.presets.map((preset) => preset.name);
   form.elements.preset.replaceChildren(...names.map((name) => new Option(name, name, false, name === chat.preset)));
-  for (const name of SAMPLERS) form.elements[name].value = chat.samplers[name] ?? "";
+  for (const name of NAMES) form.elements[name].value = chat.samplers[name] ?? "";
   drawCharacter(chat.character);
   drawPreset(told);
   part(".problem").textContent = problem();
@@ -58,7 +49,7 @@ function read(chat) {
   chat.preset = form.elements.preset.value || chat.preset; // there are none while the server is away
   chat.maxTokens = numberIn("maxTokens") ?? null;
   chat.thinking = form.elements.thinking.checked;
-  const set = SAMPLERS.map((name) => [name, numberIn(name)]).filter(([, value]) => value !== undefined);
+  const set = NAMES.map((name) => [name, numberIn(name)]).filter(([, value]) => value !== undefined);
   chat.samplers = Object.fromEntries(set);
 }
 
@@ -71,11 +62,11 @@ function numberIn(name) {
 function drawPreset(told) {
   const preset = told.presets.find((each) => each.name === form.elements.preset.value);
   part("#preset-about").textContent = preset?.about ?? "The server's presets are not there yet.";
-  for (const name of SAMPLERS) form.elements[name].placeholder = preset?.settings[name] ?? told.defaults[name] ?? "";
+  for (const name of NAMES) form.elements[name].placeholder = preset?.settings[name] ?? told.defaults[name] ?? "";
 }
 
 function samplerField(name) {
-  const [label, min, max] = LABELS[name];
+  const { label, min, max } = SAMPLERS[name];
   const field = template("sampler");
   field.querySelector("span").textContent = label;
   Object.assign(field.querySelector("input"), { name, min, max });
