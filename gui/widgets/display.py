@@ -71,7 +71,8 @@ class Scroll(ctk.CTkScrollableFrame):
 
 
 class Label(ctk.CTkLabel):
-    """A text. ``wraps`` breaks it to the width it is given (it must then be gridded with ``sticky="ew"``)."""
+    """A text. ``wraps`` breaks it to the width it is given, and it asks for none of its own (it must then be gridded
+    with ``sticky="ew"`` into a column that has its width from elsewhere)."""
 
     def __init__(
         self,
@@ -95,6 +96,8 @@ class Label(ctk.CTkLabel):
             wraplength=240 if wraps else 0,
         )
         if wraps:
+            # One character. If it asked for what its lines need, two columns could give and take a pixel for ever.
+            self._label.configure(width=1)
             self.bind("<Configure>", self._wrap)
 
     def show(self, text: str, colour: theme.Colour | None = None) -> None:
