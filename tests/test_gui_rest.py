@@ -13,7 +13,9 @@ import time
 
 import pytest
 
-from tests.window import controller, open_window, shown, wait_until
+from gui.view.looks import Page
+from tests.fake_controller import BUSY
+from tests.window import controller, open_window, shown, wait_for_ticks, wait_until
 
 pytest.importorskip("tkinter", reason="this Python was built without tkinter")
 
@@ -68,3 +70,28 @@ def test_a_text_that_wraps_asks_for_no_width_but_for_all_its_lines(open_window):
     app.root.update()
     assert label.winfo_reqwidth() == narrow
     assert label.winfo_reqheight() >= 2 * low
+
+
+def wrapped_texts(widget):
+    from gui.widgets.display import Label
+
+    for child in widget.winfo_children():
+        if isinstance(child, Label) and child.cget("wraplength") and child.winfo_ismapped() and shown(child):
+            yield child
+        yield from wrapped_texts(child)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+@pytest.mark.parametrize("page", [Page.LAUNCH, Page.CONNECT], ids=lambda page: page.name.lower())
+def test_every_text_that_wraps_is_drawn_as_wide_as_its_lines(open_window, controller, page, scale):
+    controller.state = BUSY
+    app = open_window(scale=scale)
+    app.navigation.go(page)
+    wait_for_ticks(app, controller)
+    app.root.update()
+    labels = list(wrapped_texts(app.root))
+    assert len(labels) >= 5
+    for label in labels:
+        drawn = label._label
+        lines = int(str(drawn.cget("wraplength")))
+        assert lines <= drawn.winfo_width() <= lines + 2 * scale, shown(label)

@@ -85,6 +85,7 @@ class Label(ctk.CTkLabel):
         wraps: bool = False,
         height: int = 20,
     ) -> None:
+        self._wraps = wraps
         super().__init__(
             parent,
             text=text,
@@ -96,8 +97,6 @@ class Label(ctk.CTkLabel):
             wraplength=240 if wraps else 0,
         )
         if wraps:
-            # One character. If it asked for what its lines need, two columns could give and take a pixel for ever.
-            self._label.configure(width=1)
             self.bind("<Configure>", self._wrap)
 
     def show(self, text: str, colour: theme.Colour | None = None) -> None:
@@ -106,6 +105,13 @@ class Label(ctk.CTkLabel):
             self.configure(text=text)
         if colour is not None and colour != self.cget("text_color"):
             self.configure(text_color=colour)
+
+    def _create_grid(self) -> None:
+        super()._create_grid()
+        if self._wraps:
+            # One character. If it asked for what its lines need, two columns could give and take a pixel for ever.
+            self._label.configure(width=1)
+            self._label.grid(sticky="ew")
 
     def _wrap(self, _: tkinter.Event[tkinter.Misc]) -> None:
         width = int(self._reverse_widget_scaling(self.winfo_width()))
