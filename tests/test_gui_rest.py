@@ -55,7 +55,8 @@ def show_many_sentences(at_many_sizes: bool) -> None:
 
 @pytest.mark.parametrize("at_many_sizes", [False, True], ids=["at its first size", "at many sizes"])
 def test_the_window_comes_to_rest_after_every_sentence(at_many_sizes):
-    window = multiprocessing.get_context("spawn").Process(target=show_many_sentences, args=(at_many_sizes,))
+    spawn = multiprocessing.get_context("spawn")
+    window = spawn.Process(target=show_many_sentences, args=(at_many_sizes,), daemon=True)
     window.start()
     window.join()
     assert window.exitcode == 0
